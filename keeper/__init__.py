@@ -1,0 +1,3 @@
+"""keeper: a liquidation keeper. Live, dry run and backtest are one code path."""
+
+__version__ = "0.1.0"

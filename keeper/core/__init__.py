@@ -1,0 +1,1 @@
+"""The kernel: synchronous, deterministic, free of I/O."""

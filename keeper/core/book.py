@@ -1,0 +1,84 @@
+"""The state of one protocol, as its events tell it: apply a block, roll back a block.
+
+Records are immutable values under a ``Key``. Each applied block leaves an undo list; a reorg replays it
+backwards, so that rolling back is exactly "never having seen those blocks". The columns used for screening
+follow every change in either direction.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from keeper.errors import Broken
+from keeper.model import BlockBatch, BlockRef, Delta, Fact, Key, Log, Read
+from keeper.ports import Adapter
+
+DEPTH = 256  # blocks that can be undone; deeper reorgs need a resync
+
+
+class Book:
+    """Implements ``ports.View``."""
+
+    def __init__(self, adapter: Adapter, genesis: BlockRef) -> None:
+        self.ref = genesis  # the last block applied
+        self.columns = adapter.columns()
+        self._adapter = adapter
+        self._records: dict[Key, Any] = {}
+        self._kinds: dict[str, dict[Key, None]] = {}  # insertion-ordered sets
+        self._undo: deque[tuple[BlockRef, list[Delta]]] = deque(maxlen=DEPTH)
+        self.interests = adapter.interests(self)
+
+    # ── View ──
+
+    def get(self, key: Key) -> Any:
+        return self._records.get(key)
+
+    def keys(self, kind: str) -> Iterator[Key]:
+        return iter(self._kinds.get(kind, ()))
+
+    # ── changes ──
+
+    def apply(self, batch: BlockBatch) -> list[Fact]:
+        """Absorb one block; returns the facts in it. Raises Broken unless it extends the last one."""
+        if not self._extends(batch):
+            raise Broken(f"block {batch.ref.number} does not extend block {self.ref.number} in the book")
+        before, done, facts = self.ref, list[Delta](), list[Fact]()
+        self.ref = batch.ref
+        reads = [(read, batch.reads[read.name]) for read in self.interests.reads if read.name in batch.reads]
+        sources: list[Log | tuple[Read, bytes]] = [*batch.logs, *reads]
+        for source in sources:
+            for change in self._adapter.absorb(self, source, batch.ref):
+                if isinstance(change, Fact):
+                    facts.append(change)
+                else:
+                    self._put(change.key, change.after)
+                    done.append(change)
+        self._undo.append((before, done))
+        self.interests = self._adapter.interests(self)
+        return facts
+
+    def _extends(self, batch: BlockBatch) -> bool:
+        if batch.first is None or batch.first == batch.ref.number:
+            return batch.ref.parent == self.ref.hash
+        return batch.first == self.ref.number + 1  # skipped empty blocks: only the count can be checked
+
+    def rollback(self, to: BlockRef) -> None:
+        """Undo blocks until ``to`` is the last one. Raises Broken when it lies deeper than DEPTH."""
+        while self.ref.hash != to.hash:
+            if not self._undo:
+                raise Broken(f"cannot roll the book back to block {to.number}: deeper than {DEPTH} blocks")
+            self.ref, done = self._undo.pop()
+            for delta in reversed(done):
+                self._put(delta.key, delta.before)
+        self.interests = self._adapter.interests(self)
+
+    def _put(self, key: Key, record: Any) -> None:
+        if record is None:
+            self._records.pop(key, None)
+            self._kinds.get(key.kind, {}).pop(key, None)
+        else:
+            self._records[key] = record
+            self._kinds.setdefault(key.kind, {})[key] = None
+        self.columns.put(key, record)

@@ -1,0 +1,430 @@
+"""Every noun that flows through the keeper, on one page.
+
+    node ─► BlockBatch ─► Delta ─► HealthReport ─► Opportunity ─► Decision ─► TxIntent ─► TxEvent ─► Outcome
+            follower      adapter   health          scanner        strategy    planner     tx        ledger
+
+All are frozen. Addresses and hashes are ``bytes`` (20 and 32); hex exists only at the borders.
+Amounts are exact integers; the unit stands in the type, the name or the comment. US dollars are
+wad (10**18). Times are chain seconds: no wall clock appears on this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+Address = bytes  # 20 bytes
+Hash = bytes  # 32 bytes
+
+
+# ─── chain ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    number: int
+    hash: Hash
+    parent: Hash
+    timestamp: int  # chain seconds
+    base_fee: int  # wei per gas, of this block
+    gas_used: int = 0
+    gas_limit: int = 30_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a transaction is expected to execute: everything is valued here, not at the block just seen."""
+
+    number: int
+    timestamp: int  # chain seconds
+    base_fee: int  # wei per gas
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    address: Address
+    topics: tuple[Hash, ...]
+    data: bytes
+    tx_hash: Hash
+    index: int  # position in the block
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    tx_hash: Hash
+    block: BlockRef
+    ok: bool
+    gas_used: int
+    gas_price: int  # wei per gas, effective
+
+    @property
+    def fee(self) -> int:
+        """Wei paid to the chain."""
+        return self.gas_used * self.gas_price
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBatch:
+    """One canonical block: all logs and reads that the adapters asked for, pinned to its hash.
+
+    While catching up, blocks without any log of interest are left out: ``first`` is then the number of the
+    first block that this batch stands for. At the head it equals ``ref.number``.
+    """
+
+    ref: BlockRef
+    logs: tuple[Log, ...] = ()
+    reads: Mapping[str, bytes] = field(default_factory=dict)  # Read.name -> return data
+    first: int | None = None  # None: ref.number
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """Blocks above ``to`` are no longer canonical."""
+
+    to: BlockRef
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Blocks ``first`` to ``last`` (inclusive) were not delivered; their batches follow."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A call seen before it is mined, such as an oracle update."""
+
+    target: Address
+    data: bytes
+
+
+ChainEvent = BlockBatch | Rollback | Gap | Pending
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Logs of one contract; ``topics`` as in ``eth_getLogs``, None matches anything."""
+
+    address: Address
+    topics: tuple[Hash | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A view call made at every block, for state that emits no event."""
+
+    name: str
+    target: Address
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Interests:
+    """What an adapter needs from the chain. ``since`` is the first block that can matter."""
+
+    logs: tuple[LogFilter, ...]
+    reads: tuple[Read, ...] = ()
+    since: int = 0
+
+
+# ─── book ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Key(NamedTuple):
+    """Names one record of one protocol: an account, an auction, a feed, a parameter set, a pool."""
+
+    kind: str
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One record before and after. None is "did not exist"; swapping the two undoes it."""
+
+    key: Key
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened on chain and is remembered but not state: a flag, a fill, a payment."""
+
+    name: str
+    key: Key
+    who: Address
+    tx_hash: Hash
+    amounts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """Exact, for one account at one moment. Lending: equity is borrowing power, requirement is debt."""
+
+    key: Key
+    at: Moment
+    equity: int  # wad of the protocol's money of account
+    requirement: int  # the same unit, never negative
+    scenario: int = 0  # the worst one, in the protocol's own encoding
+
+    @property
+    def margin(self) -> int:
+        return self.equity - self.requirement
+
+    @property
+    def healthy(self) -> bool:
+        return self.equity >= self.requirement
+
+
+# ─── what could be done ───────────────────────────────────────────────────────────────────────────
+
+
+class Kind(StrEnum):
+    FLAG = "flag"  # start an auction
+    BID = "bid"  # buy from a running auction
+    TAKEOVER = "takeover"  # backstop: whole account at a fixed discount
+    LIQUIDATE = "liquidate"  # repay and seize at once
+    HEDGE = "hedge"  # bring own delta back into its band
+    TOP_UP = "top_up"  # bring own margin back above its floor
+
+
+class Reason(StrEnum):
+    """Why nothing was done, or why what was done failed. Closed: each value is a metric label."""
+
+    NOT_UNDERWATER = "not_underwater"
+    DUST = "dust"
+    MARKET_PAUSED = "market_paused"
+    MARKET_RETIRED = "market_retired"
+    CLOSE_FACTOR_ZERO = "close_factor_zero"
+    GRACE_PERIOD = "grace_period"
+    AUCTION_NOT_STARTED = "auction_not_started"
+    AUCTION_PRICE_HIGH = "auction_price_high"
+    ORACLE_STALE = "oracle_stale"
+    ORACLE_PENDING = "oracle_pending"
+    ORACLE_DEVIATION = "oracle_deviation"
+    PRICE_UNKNOWN = "price_unknown"
+    NO_ROUTE = "no_route"
+    SLIPPAGE_ABOVE_CAP = "slippage_above_cap"
+    FLASH_UNAVAILABLE = "flash_unavailable"
+    INVENTORY_SHORT = "inventory_short"
+    BELOW_MIN_PROFIT = "below_min_profit"
+    GAS_ABOVE_CAP = "gas_above_cap"
+    BID_ABOVE_CAP = "bid_above_cap"
+    COOLDOWN = "cooldown"
+    TOKEN_DENIED = "token_denied"  # noqa: S105
+    ACCOUNT_IGNORED = "account_ignored"
+    SIM_REVERTED = "sim_reverted"
+    SIM_PROFIT_CHANGED = "sim_profit_changed"
+    RISK_TX_LIMIT = "risk_tx_limit"
+    RISK_DAY_LIMIT = "risk_day_limit"
+    LOSS_LIMIT = "loss_limit"
+    INFLIGHT_DUPLICATE = "inflight_duplicate"
+    NONCE_GAP = "nonce_gap"
+    RPC_DEGRADED = "rpc_degraded"
+    HEAD_STALE = "head_stale"
+    PAUSED = "paused"
+    NOT_ARMED = "not_armed"
+    OWN_IMPACT = "own_impact"
+    CAPITAL_RESERVED = "capital_reserved"
+    NO_EDGE = "no_edge"
+    SET_NOT_CHOSEN = "set_not_chosen"
+    # acted, and lost
+    OUTBID = "outbid"
+    LOST_RACE = "lost_race"
+    NOT_INCLUDED = "not_included"
+    REVERTED_STATE_CHANGED = "reverted_state_changed"
+    REVERTED_OTHER = "reverted_other"
+    REORGED = "reorged"
+    REPLACED = "replaced"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What an action is expected to cost, in US dollars (wad). Every line is shown by ``explain``."""
+
+    gas: int = 0
+    slippage: int = 0  # selling what was seized, into the pool
+    hedge: int = 0  # bringing the bought delta to zero, into the pool
+    carry: int = 0  # quoted spread and margin of holding what was bought
+    failure: int = 0  # expected cost of reverting
+
+    @property
+    def total(self) -> int:
+        return self.gas + self.slippage + self.hedge + self.carry + self.failure
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an action takes from resources that all actions share."""
+
+    cash: int = 0  # wad, money of account
+    margin: int = 0  # wad of own initial margin; negative when the action frees some
+    gas: int = 0  # units
+
+
+class Curve(Protocol):
+    """What waiting is worth: gross gain in US dollars (wad) if included at a timestamp; never falls."""
+
+    def gain(self, at: int) -> int: ...
+
+    def reaches(self, gain: int) -> int | None:
+        """First timestamp with at least this gain, or None if the curve never gets there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opportunity:
+    """Something that can be done to one account, valued at ``at``."""
+
+    id: Hash  # the same while the same thing is on offer
+    protocol: str
+    key: Key
+    kind: Kind
+    at: Moment
+    gain: int  # gross, US dollars (wad)
+    costs: Costs
+    needs: Needs
+    plan: Any  # the adapter's own parameters for ``calls``
+    curve: Curve | None = None  # None: waiting gains nothing
+    opens: int = 0  # timestamp before which it cannot succeed
+    expires: int = 2**40  # timestamp after which it cannot succeed
+    refusal: Reason | None = None  # set when the adapter knows that it cannot pay or succeed
+    evidence: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def net(self) -> int:
+        return self.gain - self.costs.total
+
+
+# ─── what is decided ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Liquidate:
+    """Act now, at a known price."""
+
+    opportunity: Opportunity
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """Buy now from an auction; the call reverts unless it still gains ``floor`` US dollars gross (wad)."""
+
+    opportunity: Opportunity
+    floor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """Own upkeep: move delta or margin back to where it belongs."""
+
+    opportunity: Opportunity
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Right, but not yet."""
+
+    opportunity: Opportunity
+    until: int  # timestamp
+    why: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """No."""
+
+    opportunity: Opportunity
+    why: Reason
+
+
+Action = Liquidate | Bid | Hedge
+Decision = Action | Wait | Skip
+
+
+# ─── transactions ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    target: Address
+    data: bytes
+    value: int = 0  # wei
+
+
+@dataclass(frozen=True, slots=True)
+class TxIntent:
+    """One wish to change the chain; it has at most one effect, however often it is sent."""
+
+    id: Hash  # unique; the journal refuses a second intent with the same id
+    call: Call
+    gas_limit: int
+    budget: int  # wei; the most that gas may cost in the worst case
+    valid_until: int  # timestamp; never sent or replaced after it
+    purpose: str  # "bid options 0xabc…/0", for people
+
+
+class TxState(StrEnum):
+    INTENT = "intent"
+    PREPARED = "prepared"
+    SIGNED = "signed"
+    BROADCAST = "broadcast"
+    INCLUDED = "included"
+    CONFIRMED = "confirmed"
+    FINALIZED = "finalized"
+    ABANDONED = "abandoned"  # no nonce was used
+    CANCELLED = "cancelled"  # its nonce went to a no-op
+    REPLACED = "replaced"  # its nonce went to a transaction that is not ours
+
+
+@dataclass(frozen=True, slots=True)
+class TxEvent:
+    """A step in the life of an intent, as the kernel needs to know it."""
+
+    intent: Hash
+    state: TxState
+    receipt: Receipt | None = None
+    why: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one end of an opportunity that was acted on."""
+
+    opportunity: Hash
+    protocol: str
+    key: Key
+    kind: Kind
+    won: bool
+    why: Reason | None
+    gain: int  # gross, US dollars (wad), from what the chain says was paid and received
+    hedge: int  # US dollars (wad) lost to slippage on the hedge in the same transaction
+    fee: int  # wei of gas
+    decided: int  # block number
+    ended: int  # block number
+
+
+# ─── effects: what the kernel asks the shell to do ────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the decision log; plain values only, so that two runs can be compared byte for byte."""
+
+    block: int
+    event: str  # dotted name from the closed list in observe/decisions.py
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    intent: TxIntent
+
+
+Effect = Send | Record | Outcome

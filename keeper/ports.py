@@ -1,0 +1,188 @@
+"""Every seam. Live, dry run, backtest and tests differ only in what stands behind these.
+
+The adapter seam was held against four protocols before it was fixed:
+
+    method         options clearing house      Morpho Blue               Aave v3                Maker auctions
+    interests      trades, feeds, auctions     market, position events;  pool, token, feed      vat, dog, clip events;
+                                               reads: oracle, rate       events                 read: feed price
+    absorb         one record per account,     shares and collateral,    scaled balances,       urns; a *sale* is a
+                   auction, feed, smile, pool  market totals             indices                record of another kind
+    columns        legs x value table          collateral, debt shares   collateral x debt      ink x spot against art
+    health         E, Q by full revaluation    maxBorrow, borrowed       health factor          tab against ink x spot;
+                                               accrued to the moment                            sale: running or redo
+    opportunities  flag, bid, takeover, own    liquidate                 liquidate (close       bark, take (a Curve),
+                   hedge and top-up                                      factor)                redo
+    afford         initial margin of the       loan token at hand        debt token at hand     dai at hand
+                   merged book
+    calls          bid + hedge in one          liquidate                 liquidationCall        take with callee
+    explain        custom errors               strings                   strings, errors        strings
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from keeper.model import (
+    Address,
+    BlockRef,
+    Call,
+    ChainEvent,
+    Decision,
+    Delta,
+    Fact,
+    Hash,
+    HealthReport,
+    Interests,
+    Key,
+    Log,
+    Moment,
+    Opportunity,
+    Read,
+    Reason,
+    Receipt,
+    TxEvent,
+    TxIntent,
+)
+
+
+class View(Protocol):
+    """The book of one protocol at one block, read-only."""
+
+    ref: BlockRef
+
+    def get(self, key: Key) -> Any:
+        """The record, or None."""
+        ...
+
+    def keys(self, kind: str) -> Iterator[Key]:
+        """All keys of a kind, in the order in which they first appeared."""
+        ...
+
+
+class Columns(Protocol):
+    """The float shadow of the accounts, for screening."""
+
+    def put(self, key: Key, record: Any) -> None:
+        """Follow one change; ``record`` is None when the account is gone."""
+        ...
+
+    def suspects(self, view: View, at: Moment) -> Sequence[Key]:
+        """Accounts that may be liquidatable at ``at``. May name too many, never too few."""
+        ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """One protocol. Pure: no I/O, no clock, no state between calls but its immutable settings."""
+
+    name: str
+
+    def interests(self, view: View) -> Interests:
+        """What to fetch, given what is known; asked again after every block, so reads may grow with the book."""
+        ...
+
+    def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Fact]:
+        """What one log, or the answer to one read, changes. Unknown logs change nothing."""
+        ...
+
+    def columns(self) -> Columns: ...
+
+    def health(self, view: View, key: Key, at: Moment) -> HealthReport:
+        """Exact health as the contract will compute it at ``at``."""
+        ...
+
+    def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
+        """All that can be done at ``at``: to unhealthy accounts, in running auctions, to the own account."""
+        ...
+
+    def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
+        """What is left of own capital (wad) after doing all of these; negative means too much."""
+        ...
+
+    def calls(self, decision: Decision) -> tuple[Call, ...]:
+        """The calls, in order, that carry out a decision; they succeed together or not at all."""
+        ...
+
+    def explain(self, revert: bytes) -> Reason:
+        """What a revert of one of these calls means."""
+        ...
+
+
+class Strategy(Protocol):
+    """A pure function of what it is shown."""
+
+    name: str
+
+    def decide(self, opportunity: Opportunity) -> Decision | None:
+        """None: not this strategy's business."""
+        ...
+
+
+class Clock(Protocol):
+    """Wall time, for the few parts that wait."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        ...
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class ChainSource(Protocol):
+    """Batches in: every canonical block from a start block on, in order, without gaps."""
+
+    def events(self, start: int) -> AsyncIterator[ChainEvent]:
+        """Ends only when the source is exhausted (a recording); a live source raises ChainLost."""
+        ...
+
+
+class Simulation(Protocol):
+    ok: bool
+    data: bytes  # return or revert data
+    gas_used: int  # 0 when the node does not say
+
+
+class StateReader(Protocol):
+    """Questions about state, pinned to a block."""
+
+    async def call(self, call: Call, sender: Address, block: Hash | None) -> Simulation:
+        """Run a call without sending it; ``block`` None is the pending block."""
+        ...
+
+    async def receipt(self, tx_hash: Hash) -> Receipt | None: ...
+
+    async def nonce(self, address: Address) -> int:
+        """Number of mined transactions, at the latest block."""
+        ...
+
+    async def balance(self, address: Address) -> int: ...
+
+
+class Sent(Protocol):
+    """What a node said to a send. A hint, never a fact."""
+
+    accepted: bool
+    error: str  # lower case, redacted; empty when accepted
+
+
+class Executor(Protocol):
+    """Signed bytes out. No implementation repeats a send by itself."""
+
+    async def send(self, raw: bytes) -> Sent: ...
+
+
+class Transactions(Protocol):
+    """The transaction manager, as the shell uses it."""
+
+    async def recover(self) -> Sequence[TxEvent]:
+        """Resolve what an earlier process left open. Runs before anything is submitted."""
+        ...
+
+    async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]: ...
+
+    async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
+        """Receipts, confirmations, replacements and resends that this block brings."""
+        ...
