@@ -29,8 +29,15 @@ class BlockRef:
     parent: Hash
     timestamp: int  # chain seconds
     base_fee: int  # wei per gas, of this block
-    gas_used: int = 0
-    gas_limit: int = 30_000_000
+    gas_used: int
+    gas_limit: int
+
+    @property
+    def next_base_fee(self) -> int:
+        """Base fee of the next block, wei per gas (EIP-1559: an eighth per block, target half of the limit)."""
+        target = self.gas_limit // 2
+        change = self.base_fee * abs(self.gas_used - target) // target // 8
+        return self.base_fee + max(change, 1) if self.gas_used > target else self.base_fee - change
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +82,9 @@ class BlockBatch:
 
     ref: BlockRef
     logs: tuple[Log, ...] = ()
-    reads: Mapping[str, bytes] = field(default_factory=dict)  # Read.name -> return data
+    reads: Mapping[str, bytes] = field(default_factory=dict)  # Read.name -> return data, b"" when it reverted
     first: int | None = None  # None: ref.number
+    head: bool = True  # False while newer blocks are known: absorb it, do not act on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ class LogFilter:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A view call made at every block, for state that emits no event."""
+    """A view call made at every block, for state that emits no event. Names begin with the adapter's."""
 
     name: str
     target: Address
@@ -163,12 +171,15 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """Exact, for one account at one moment. Lending: equity is borrowing power, requirement is debt."""
+    """Exact, for one account at one moment, in the protocol's money of account (options: US dollars, wad).
+
+    Lending: equity is borrowing power and requirement is debt, in units of the loan token.
+    """
 
     key: Key
     at: Moment
-    equity: int  # wad of the protocol's money of account
-    requirement: int  # the same unit, never negative
+    equity: int
+    requirement: int  # never negative
     scenario: int = 0  # the worst one, in the protocol's own encoding
 
     @property
@@ -281,7 +292,7 @@ class Curve(Protocol):
 class Opportunity:
     """Something that can be done to one account, valued at ``at``."""
 
-    id: Hash  # the same while the same thing is on offer
+    id: bytes  # 24 bytes; the same while the same thing is on offer
     protocol: str
     key: Key
     kind: Kind
@@ -306,14 +317,15 @@ class Opportunity:
 
 @dataclass(frozen=True, slots=True)
 class Liquidate:
-    """Act now, at a known price."""
+    """Act now, at a known price; the call reverts unless it still gains ``floor`` US dollars gross (wad)."""
 
     opportunity: Opportunity
+    floor: int
 
 
 @dataclass(frozen=True, slots=True)
 class Bid:
-    """Buy now from an auction; the call reverts unless it still gains ``floor`` US dollars gross (wad)."""
+    """Buy now from an auction; ``floor`` as for Liquidate."""
 
     opportunity: Opportunity
     floor: int
@@ -361,7 +373,7 @@ class Call:
 class TxIntent:
     """One wish to change the chain; it has at most one effect, however often it is sent."""
 
-    id: Hash  # unique; the journal refuses a second intent with the same id
+    id: Hash  # opportunity id, then the block it was decided at: unique, the journal refuses a second one
     call: Call
     gas_limit: int
     budget: int  # wei; the most that gas may cost in the worst case
@@ -394,10 +406,26 @@ class TxEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """What the book says we own in one place, and the call that must return the same (first word, signed)."""
+
+    amount: int  # smallest units of that place
+    proof: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Realised:
+    """What the chain says an action brought, US dollars (wad)."""
+
+    gain: int  # gross
+    hedge: int = 0  # lost to slippage and pool fees on the hedge in the same transaction
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The one end of an opportunity that was acted on."""
 
-    opportunity: Hash
+    opportunity: bytes
     protocol: str
     key: Key
     kind: Kind

@@ -16,11 +16,13 @@ The adapter seam was held against four protocols before it was fixed:
                    merged book
     calls          bid + hedge in one          liquidate                 liquidationCall        take with callee
     explain        custom errors               strings                   strings, errors        strings
+    holdings       desk tokens, own account    token balances            token balances         token balances, dai
+    realised       slice against price paid    seized against repaid     seized against repaid  lot against dai
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from keeper.model import (
@@ -33,12 +35,14 @@ from keeper.model import (
     Fact,
     Hash,
     HealthReport,
+    Holding,
     Interests,
     Key,
     Log,
     Moment,
     Opportunity,
     Read,
+    Realised,
     Reason,
     Receipt,
     TxEvent,
@@ -49,14 +53,15 @@ from keeper.model import (
 class View(Protocol):
     """The book of one protocol at one block, read-only."""
 
-    ref: BlockRef
+    @property
+    def ref(self) -> BlockRef: ...
 
     def get(self, key: Key) -> Any:
         """The record, or None."""
         ...
 
     def keys(self, kind: str) -> Iterator[Key]:
-        """All keys of a kind, in the order in which they first appeared."""
+        """All keys of a kind, by ascending id."""
         ...
 
 
@@ -76,7 +81,8 @@ class Columns(Protocol):
 class Adapter(Protocol):
     """One protocol. Pure: no I/O, no clock, no state between calls but its immutable settings."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def interests(self, view: View) -> Interests:
         """What to fetch, given what is known; asked again after every block, so reads may grow with the book."""
@@ -101,18 +107,30 @@ class Adapter(Protocol):
         ...
 
     def calls(self, decision: Decision) -> tuple[Call, ...]:
-        """The calls, in order, that carry out a decision; they succeed together or not at all."""
+        """The calls, in order, that carry out a decision; they succeed together or not at all.
+
+        There is no view here: what a call needs, such as a price limit for ``Bid.floor``, stands in the plan.
+        """
         ...
 
     def explain(self, revert: bytes) -> Reason:
         """What a revert of one of these calls means."""
         ...
 
+    def holdings(self, view: View) -> Mapping[str, Holding]:
+        """What we own, by place: "desk USDC", "account cash". The ledger is made of its changes."""
+        ...
+
+    def realised(self, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:
+        """What an action really brought, from the facts of its own transaction."""
+        ...
+
 
 class Strategy(Protocol):
     """A pure function of what it is shown."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def decide(self, opportunity: Opportunity) -> Decision | None:
         """None: not this strategy's business."""
@@ -140,9 +158,18 @@ class ChainSource(Protocol):
 
 
 class Simulation(Protocol):
-    ok: bool
-    data: bytes  # return or revert data
-    gas_used: int  # 0 when the node does not say
+    @property
+    def ok(self) -> bool: ...
+
+    @property
+    def data(self) -> bytes:
+        """Return or revert data."""
+        ...
+
+    @property
+    def gas_used(self) -> int:
+        """0 when the node does not say."""
+        ...
 
 
 class StateReader(Protocol):
@@ -164,8 +191,13 @@ class StateReader(Protocol):
 class Sent(Protocol):
     """What a node said to a send. A hint, never a fact."""
 
-    accepted: bool
-    error: str  # lower case, redacted; empty when accepted
+    @property
+    def accepted(self) -> bool: ...
+
+    @property
+    def error(self) -> str:
+        """Lower case, redacted; empty when accepted."""
+        ...
 
 
 class Executor(Protocol):

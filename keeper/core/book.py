@@ -26,7 +26,7 @@ class Book:
         self.columns = adapter.columns()
         self._adapter = adapter
         self._records: dict[Key, Any] = {}
-        self._kinds: dict[str, dict[Key, None]] = {}  # insertion-ordered sets
+        self._kinds: dict[str, set[Key]] = {}
         self._undo: deque[tuple[BlockRef, list[Delta]]] = deque(maxlen=DEPTH)
         self.interests = adapter.interests(self)
 
@@ -36,28 +36,37 @@ class Book:
         return self._records.get(key)
 
     def keys(self, kind: str) -> Iterator[Key]:
-        return iter(self._kinds.get(kind, ()))
+        return iter(sorted(self._kinds.get(kind, ())))
 
     # ── changes ──
 
     def apply(self, batch: BlockBatch) -> list[Fact]:
-        """Absorb one block; returns the facts in it. Raises Broken unless it extends the last one."""
+        """Absorb one block; returns the facts in it. Raises Broken unless it extends the last one.
+
+        When the adapter raises, the book is as it was before.
+        """
         if not self._extends(batch):
             raise Broken(f"block {batch.ref.number} does not extend block {self.ref.number} in the book")
-        before, done, facts = self.ref, list[Delta](), list[Fact]()
+        facts = list[Fact]()
+        self._undo.append((self.ref, []))
         self.ref = batch.ref
-        reads = [(read, batch.reads[read.name]) for read in self.interests.reads if read.name in batch.reads]
-        sources: list[Log | tuple[Read, bytes]] = [*batch.logs, *reads]
-        for source in sources:
-            for change in self._adapter.absorb(self, source, batch.ref):
-                if isinstance(change, Fact):
-                    facts.append(change)
-                else:
-                    self._put(change.key, change.after)
-                    done.append(change)
-        self._undo.append((before, done))
+        try:
+            for source in self._sources(batch):
+                for change in self._adapter.absorb(self, source, batch.ref):
+                    if isinstance(change, Fact):
+                        facts.append(change)
+                    else:
+                        self._put(change.key, change.after)
+                        self._undo[-1][1].append(change)
+        except BaseException:
+            self._pop()
+            raise
         self.interests = self._adapter.interests(self)
         return facts
+
+    def _sources(self, batch: BlockBatch) -> list[Log | tuple[Read, bytes]]:
+        reads = [(read, batch.reads[read.name]) for read in self.interests.reads if read.name in batch.reads]
+        return [*batch.logs, *reads]
 
     def _extends(self, batch: BlockBatch) -> bool:
         if batch.first is None or batch.first == batch.ref.number:
@@ -69,16 +78,19 @@ class Book:
         while self.ref.hash != to.hash:
             if not self._undo:
                 raise Broken(f"cannot roll the book back to block {to.number}: deeper than {DEPTH} blocks")
-            self.ref, done = self._undo.pop()
-            for delta in reversed(done):
-                self._put(delta.key, delta.before)
+            self._pop()
         self.interests = self._adapter.interests(self)
+
+    def _pop(self) -> None:
+        self.ref, done = self._undo.pop()
+        for delta in reversed(done):
+            self._put(delta.key, delta.before)
 
     def _put(self, key: Key, record: Any) -> None:
         if record is None:
             self._records.pop(key, None)
-            self._kinds.get(key.kind, {}).pop(key, None)
+            self._kinds.get(key.kind, set()).discard(key)
         else:
             self._records[key] = record
-            self._kinds.setdefault(key.kind, {})[key] = None
+            self._kinds.setdefault(key.kind, set()).add(key)
         self.columns.put(key, record)

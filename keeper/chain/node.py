@@ -1,0 +1,303 @@
+"""What we ask a node, and how far we believe the answers.
+
+Implements ``ports.StateReader`` and ``ports.Executor``, and what the follower needs. Reads are pinned to a
+block hash where that matters; a block that the node does not know is StaleRead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from keeper.chain import bloom, codec
+from keeper.chain.codec import Header, malformed, octets, quantity, to_hex
+from keeper.chain.rpc import Request, Rpc, RpcError
+from keeper.errors import KeeperError, NodeUnavailable, StaleRead
+from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Read, Receipt
+
+RANGE_SECONDS: Final = 30.0  # a log range reads far more than other calls
+
+# What nodes say, in lower case, when it is the call that failed and not the node.
+FAILED: Final = (
+    "revert",
+    "evm error",
+    "out of gas",
+    "gas required exceeds",
+    "invalid opcode",
+    "invalid jump",
+    "stack underflow",
+    "stack limit",
+    "insufficient funds",
+    "vm execution error",
+)
+
+
+@dataclass(slots=True)
+class Simulated:
+    """Implements ``ports.Simulation``."""
+
+    ok: bool
+    data: bytes
+    gas_used: int = 0  # eth_call does not say
+
+
+@dataclass(slots=True)
+class Answer:
+    """Implements ``ports.Sent``. An error that starts with "transport: " says nothing about the transaction."""
+
+    accepted: bool
+    error: str = ""
+
+
+class Contents(NamedTuple):
+    logs: tuple[Log, ...]
+    reads: dict[str, bytes]  # reverted ones are left out
+
+
+class BlockLogs(NamedTuple):
+    number: int
+    block: Hash
+    logs: tuple[Log, ...]
+
+
+class FeeHistory(NamedTuple):
+    """Of consecutive blocks, oldest first; wei per gas."""
+
+    base_fees: tuple[int, ...]  # one more than blocks: the last is the next block's
+    rewards: tuple[tuple[int, ...], ...]  # per block, per percentile asked for
+
+
+class Node:
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+    def __repr__(self) -> str:
+        return f"Node({self.endpoint})"
+
+    # ── the connection ──
+
+    @property
+    def endpoint(self) -> str:
+        """Safe to show."""
+        return str(self._rpc.endpoint)
+
+    @property
+    def pushes(self) -> bool:
+        return self._rpc.pushes
+
+    @property
+    def session(self) -> int:
+        """Changes with every new connection, which has no subscriptions yet and may lead to another chain."""
+        return self._rpc.session
+
+    async def reset(self) -> None:
+        await self._rpc.reset()
+
+    async def heads(self, handler: Callable[[Header | None], None]) -> None:
+        """Push new heads until the connection ends. None: no header came with it, look for yourself."""
+
+        def heard(payload: Any) -> None:
+            try:
+                handler(None if payload is None else codec.header(payload))
+            except NodeUnavailable:  # some nodes push less than a whole header
+                handler(None)
+
+        await self._rpc.subscribe("newHeads", heard)
+
+    async def identity(self) -> tuple[int, Hash]:
+        """Chain id and genesis hash, from one connection."""
+        number, genesis = _settle(
+            await self._rpc.batch([("eth_chainId", ()), ("eth_getBlockByNumber", ("0x0", False))])
+        )
+        return quantity(number, "eth_chainId"), octets(codec.record(genesis, "block").get("hash"), "block.hash", 32)
+
+    async def chain_id(self) -> int:
+        return (await self.identity())[0]
+
+    async def genesis_hash(self) -> Hash:
+        return (await self.identity())[1]
+
+    # ── blocks ──
+
+    async def block(self, at: int | str | Hash) -> BlockRef:
+        """By number, tag or hash. StaleRead when there is none."""
+        return (await self.header(at)).ref
+
+    async def header(self, at: int | str | Hash) -> Header:
+        (found,) = await self._headers([at])
+        return found
+
+    async def headers(self, hashes: Sequence[Hash]) -> list[Header]:
+        return await self._headers(hashes)
+
+    async def _headers(self, places: Sequence[int | str | Hash]) -> list[Header]:
+        answers = _settle(await self._rpc.batch([_block_call(at) for at in places]))
+        return [_known(answer, at) for answer, at in zip(answers, places, strict=True)]
+
+    async def logs(self, filters: Sequence[LogFilter], block_hash: Hash) -> tuple[Log, ...]:
+        return (await self.contents(await self.header(block_hash), filters, ())).logs
+
+    async def contents(self, header: Header, filters: Sequence[LogFilter], reads: Sequence[Read]) -> Contents:
+        """Logs and reads of one block in one round trip. StaleRead when logs and header contradict each other."""
+        pin = codec.at_hash(header.ref.hash)
+        asked = codec.queries(filters)
+        calls: list[Request] = [("eth_getLogs", ({**query, **pin},)) for query in asked]
+        calls += [("eth_call", (codec.transaction(Call(read.target, read.data)), pin)) for read in reads]
+        answers = await self._rpc.batch(calls)
+        logs = _logs_of(header, _settle(answers[: len(asked)]))
+        await self._check(header, filters, logs)
+        results = zip(reads, map(_outcome, answers[len(asked) :]), strict=True)
+        return Contents(logs, {read.name: result.data for read, result in results if result.ok})
+
+    async def _check(self, header: Header, filters: Sequence[LogFilter], logs: tuple[Log, ...]) -> None:
+        """Do the logs fit the header's bloom? Where it promises more than came, ask for every log of the block."""
+        if bloom.of(logs) & ~header.bloom:
+            raise StaleRead(f"{self.endpoint}: block {header.ref.number} has logs that its bloom denies")
+        if all(_served(header, wanted, logs) for wanted in filters):
+            return
+        everything = _logs_of(header, [await self._rpc.call("eth_getLogs", codec.at_hash(header.ref.hash))])
+        missed = any(codec.matches(wanted, log) and log not in logs for wanted in filters for log in everything)
+        if missed or header.bloom & ~bloom.of(everything):
+            raise StaleRead(f"{self.endpoint}: block {header.ref.number} comes without some of its logs")
+
+    async def logs_range(self, filters: Sequence[LogFilter], first: int, last: int) -> list[BlockLogs]:
+        """By block, ascending, blocks without any left out. A refused range is halved, down to one block.
+
+        StaleRead unless the node has block ``last``: it would clip the range and not say so.
+        """
+        calls: list[Request] = [("eth_getBlockByNumber", (hex(last), False))]
+        span = {"fromBlock": hex(first), "toBlock": hex(last)}
+        calls += [("eth_getLogs", ({**query, **span},)) for query in codec.queries(filters)]
+        end, *answers = await self._rpc.batch(calls, timeout=RANGE_SECONDS)
+        if first < last and any(isinstance(answer, RpcError) for answer in answers):
+            middle = (first + last) // 2
+            return [
+                *await self.logs_range(filters, first, middle),
+                *await self.logs_range(filters, middle + 1, last),
+            ]
+        _known(_settle([end])[0], last)
+        return _by_block(_settle(answers), first, last)
+
+    # ── ports.StateReader ──
+
+    async def call(self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None) -> Simulated:
+        """``at``: as if the block had this number, timestamp and base fee (block overrides of ``eth_call``)."""
+        params: list[Any] = [codec.transaction(call, sender), "pending" if block is None else codec.at_hash(block)]
+        if at is not None:
+            params += [{}, codec.overrides(at)]
+        return _outcome(*await self._rpc.batch([("eth_call", params)]))
+
+    async def receipt(self, tx_hash: Hash) -> Receipt | None:
+        """None while pending or unknown. Whether its block is canonical is for the caller to judge."""
+        answer = await self._rpc.call("eth_getTransactionReceipt", to_hex(tx_hash))
+        if answer is None or codec.record(answer, "receipt").get("blockHash") is None:
+            return None
+        if octets(answer.get("transactionHash"), "receipt.transactionHash", 32) != tx_hash:
+            raise malformed("receipt.transactionHash")
+        return Receipt(
+            tx_hash=tx_hash,
+            block=await self.block(octets(answer["blockHash"], "receipt.blockHash", 32)),
+            ok=quantity(answer.get("status"), "receipt.status") == 1,
+            gas_used=quantity(answer.get("gasUsed"), "receipt.gasUsed"),
+            gas_price=quantity(answer.get("effectiveGasPrice"), "receipt.effectiveGasPrice"),
+        )
+
+    async def nonce(self, address: Address) -> int:
+        return await self._quantity("eth_getTransactionCount", to_hex(address), "latest")
+
+    async def balance(self, address: Address) -> int:
+        return await self._quantity("eth_getBalance", to_hex(address), "latest")
+
+    async def code(self, address: Address) -> bytes:
+        return octets(await self._rpc.call("eth_getCode", to_hex(address), "latest"), "eth_getCode")
+
+    async def fee_history(self, blocks: int, percentiles: Sequence[float]) -> FeeHistory:
+        """Of the ``blocks`` up to the latest, with the priority fees at these percentiles of gas used."""
+        raw = codec.record(await self._rpc.call("eth_feeHistory", hex(blocks), "latest", list(percentiles)), "fees")
+        rewards = codec.array(raw.get("reward") if percentiles else [], "fees.reward")
+        return FeeHistory(
+            base_fees=_quantities(raw.get("baseFeePerGas"), "fees.baseFeePerGas"),
+            rewards=tuple(_quantities(reward, "fees.reward") for reward in rewards),
+        )
+
+    async def _quantity(self, method: str, *params: Any) -> int:
+        return quantity(await self._rpc.call(method, *params), method)
+
+    # ── ports.Executor ──
+
+    async def send(self, raw: bytes) -> Answer:
+        """Once, and never raising: what the node says is a hint, what the transport says is not even that."""
+        from eth_hash.auto import keccak
+
+        try:
+            answer = await self._rpc.call("eth_sendRawTransaction", to_hex(raw))
+        except RpcError as error:
+            return Answer(False, error.message.lower())
+        except KeeperError as error:
+            return Answer(False, f"transport: {error}".lower())
+        if answer != to_hex(keccak(raw)):
+            return Answer(False, "transport: the node answers with another hash")
+        return Answer(True)
+
+
+def _settle(answers: list[Any]) -> list[Any]:
+    """The answers, or the first error among them raised."""
+    for answer in answers:
+        if isinstance(answer, KeeperError):
+            raise answer
+    return answers
+
+
+def _block_call(at: int | str | Hash) -> Request:
+    if isinstance(at, bytes):
+        return "eth_getBlockByHash", (to_hex(at), False)
+    return "eth_getBlockByNumber", (at if isinstance(at, str) else hex(at), False)
+
+
+def _known(answer: Any, at: int | str | Hash) -> Header:
+    """The header that was asked for, and no other."""
+    shown = to_hex(at) if isinstance(at, bytes) else at
+    if answer is None:
+        raise StaleRead(f"the node has no block {shown}")
+    header = codec.header(answer)
+    if not isinstance(at, str) and at not in (header.ref.hash, header.ref.number):
+        raise NodeUnavailable(f"the node answers with another block than {shown}")
+    return header
+
+
+def _outcome(answer: Any) -> Simulated:
+    if isinstance(answer, RpcError) and (answer.number == 3 or any(word in answer.message.lower() for word in FAILED)):
+        return Simulated(False, answer.data)
+    return Simulated(True, octets(_settle([answer])[0], "eth_call"))
+
+
+def _logs_of(header: Header, answers: Iterable[Any]) -> tuple[Log, ...]:
+    """In block order, each once, though several queries may have found it."""
+    found: dict[int, Log] = {}
+    for answer in answers:
+        for placed in map(codec.placed_log, codec.array(answer, "logs")):
+            if placed.block != header.ref.hash:
+                raise malformed("log.blockHash")
+            found[placed.log.index] = placed.log
+    return tuple(found[index] for index in sorted(found))
+
+
+def _served(header: Header, wanted: LogFilter, logs: tuple[Log, ...]) -> bool:
+    return any(codec.matches(wanted, log) for log in logs) or not bloom.admits(header.bloom, wanted)
+
+
+def _by_block(answers: Iterable[Any], first: int, last: int) -> list[BlockLogs]:
+    found: dict[tuple[int, Hash], dict[int, Log]] = {}
+    for answer in answers:
+        for number, block, log in map(codec.placed_log, codec.array(answer, "logs")):
+            found.setdefault((number, block), {})[log.index] = log
+    if found and not first <= min(found)[0] <= max(found)[0] <= last:
+        raise malformed("log.blockNumber")
+    if len({number for number, _ in found}) < len(found):
+        raise StaleRead("the chain was reorganised within the range")
+    return [BlockLogs(*at, tuple(found[at][index] for index in sorted(found[at]))) for at in sorted(found)]
+
+
+def _quantities(values: Any, name: str) -> tuple[int, ...]:
+    return tuple(quantity(value, name) for value in codec.array(values, name))

@@ -1,0 +1,88 @@
+"""The verbs: what each is for, and its flags. Loaded by ``--help``, so nothing heavy is imported here.
+
+The work of a verb is ``run(args) -> int`` in ``keeper/cli/<verb>.py``, imported only when it was chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+Flags = Callable[[argparse.ArgumentParser], None]
+
+
+class Verb:
+    __slots__ = ("example", "flags", "group", "summary")
+
+    def __init__(self, group: str, summary: str, example: str, flags: Flags) -> None:
+        self.group = group
+        self.summary = summary
+        self.example = example
+        self.flags = flags
+
+
+def count(text: str) -> int:
+    """A whole number of things, at least one."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def fork(text: str) -> tuple[str, int | None]:
+    """``URL`` or ``URL@BLOCK``; ``${NAME}`` in it stands for an environment variable."""
+    url, at, block = text.rpartition("@")
+    return (url, int(block)) if at and block.isdecimal() else (text, None)
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed is another market (default 1)")
+    parser.add_argument("--accounts", type=count, metavar="N", help="how many accounts trade")
+    parser.add_argument("--blocks", type=count, metavar="N", help="how many blocks to play")
+    parser.add_argument("--rivals", type=int, metavar="N", help="how many other keepers compete")
+    parser.add_argument("--path", metavar="CANDLES.csv", help="walk a recorded price path instead of a made one")
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="catch up, decide once, stop")
+    parser.add_argument("--blocks", type=count, metavar="N", help="stop after N blocks")
+    parser.add_argument(
+        "--live", action="store_true", help='send transactions; needs mode = "live" in the settings too'
+    )
+    parser.add_argument("--fork", type=fork, metavar="URL[@BLOCK]", help="run on a local fork of this node's chain")
+
+
+def _scan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=count, metavar="N", help="show the N nearest to liquidation")
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("account", metavar="ACCOUNT", help="its address, as the protocol knows it")
+
+
+def _record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--blocks", type=count, metavar="N", help="stop after N blocks")
+
+
+def _backtest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", metavar="RECORDING", help="a file or folder written by keeper record")
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check", "show"), help="find every problem, or print what is in force")
+    parser.add_argument("--origin", action="store_true", help="with show: where each value comes from")
+
+
+def _none(_parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+VERBS = {
+    "demo": Verb("Start", "a whole market in a crash, and the keeper at work in it", "keeper demo --seed 7", _demo),
+    "run": Verb("Run", "follow the chain, decide, and send if armed", "keeper run -c config/keeper.toml", _run),
+    "scan": Verb("Look", "who is near liquidation, and what it would pay", "keeper scan --limit 20", _scan),
+    "explain": Verb("Look", "one account: state, sums, decision and why", "keeper explain 0x52908400…", _explain),
+    "record": Verb("Data", "write what the chain says to a recording", "keeper record --blocks 7200", _record),
+    "backtest": Verb("Data", "replay a recording and report", "keeper backtest recordings/crash", _backtest),
+    "config": Verb("Config", "check the settings, or show what is in force", "keeper config show --origin", _config),
+    "version": Verb("Config", "which keeper this is", "keeper version --json", _none),
+}

@@ -1,0 +1,78 @@
+"""Decisions into transaction intents, within what all of them share: own capital, slots in flight, block gas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from keeper.core.scanner import UPKEEP
+from keeper.model import Action, Bid, Call, Decision, Liquidate, Moment, Opportunity, Reason, Skip, TxIntent, Wait
+from keeper.ports import Adapter, View
+
+TX_GAS: Final = 2**24  # most gas of one transaction (EIP-7825)
+OVERHEAD: Final = 60_000  # units for the call through the desk
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_inflight: int = 16
+    block_gas: int = 25_000_000  # units that our transactions may take of one block
+    tip: int = 10**9  # wei per gas, assumed when a budget is set
+    fee_share: int = 2  # at most 1/fee_share of the expected profit is paid for gas beyond what is expected
+    horizon: int = 60  # seconds after which an intent is stale
+
+
+def choose(
+    decisions: Sequence[Decision],
+    adapter: Adapter,
+    view: View,
+    at: Moment,
+    inflight: Sequence[Opportunity],
+    limits: Limits,
+) -> list[Decision]:
+    """The same decisions in the same order; actions that do not fit beside the earlier ones become skips."""
+    chosen, gas, out = list(inflight), sum(o.needs.gas for o in inflight), list[Decision]()
+    for d in decisions:
+        o = d.opportunity
+        why = None if isinstance(d, Wait | Skip) else _too_much(o, chosen, gas, limits)
+        if why is None and isinstance(d, Bid | Liquidate) and adapter.afford(view, [*chosen, o], at) < 0:
+            why = Reason.CAPITAL_RESERVED
+        if why is not None:
+            d = Skip(o, why)
+        elif not isinstance(d, Wait | Skip):
+            chosen.append(o)
+            gas += o.needs.gas
+        out.append(d)
+    return out
+
+
+def _too_much(o: Opportunity, chosen: Sequence[Opportunity], gas: int, limits: Limits) -> Reason | None:
+    if any(c.key == o.key and c.protocol == o.protocol and c.id != o.id for c in chosen) and o.kind not in UPKEEP:
+        return Reason.INFLIGHT_DUPLICATE  # another action on the same account
+    if len(chosen) >= limits.max_inflight or gas + o.needs.gas > limits.block_gas:
+        return Reason.SET_NOT_CHOSEN
+    return None
+
+
+def intent(action: Action, call: Call, at: Moment, limits: Limits, name: Callable[[Opportunity], str]) -> TxIntent:
+    """An action as the transaction manager takes it."""
+    o = action.opportunity
+    gas_limit = min(TX_GAS, o.needs.gas * 3 // 2 + OVERHEAD)
+    return TxIntent(
+        id=o.id + at.number.to_bytes(8),
+        call=call,
+        gas_limit=gas_limit,
+        budget=gas_limit * _highest_fee(o, at, limits),
+        valid_until=min(o.expires, at.timestamp + limits.horizon),
+        purpose=name(o),
+    )
+
+
+def _highest_fee(o: Opportunity, at: Moment, limits: Limits) -> int:
+    """Wei per gas: twice the base fee, and for a profitable action as much as a share of the profit allows."""
+    usual = 2 * at.base_fee + limits.tip
+    if o.kind in UPKEEP or o.costs.gas <= 0:
+        return 2 * usual
+    spare = max(0, o.net) // limits.fee_share
+    return max(usual, (at.base_fee + limits.tip) * (o.costs.gas + spare) // o.costs.gas)

@@ -1,0 +1,147 @@
+"""Morpho Blue behind the adapter seam: isolated lending markets whose positions are liquidated at once.
+
+A market's stored totals lack the interest since its last accrual; every number here is taken at the moment at which
+a transaction will execute. Money of account of a ``HealthReport`` is the market's loan token in its smallest units:
+equity is what the collateral lets the borrower owe, requirement what is owed. The operator pays with loan tokens at
+hand and keeps the seized collateral; what selling it costs is an estimate (``Settings.haircut``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from keeper.model import (
+    Address,
+    BlockRef,
+    Call,
+    Decision,
+    Delta,
+    Fact,
+    HealthReport,
+    Interests,
+    Key,
+    Liquidate,
+    Log,
+    LogFilter,
+    Moment,
+    Opportunity,
+    Read,
+    Reason,
+)
+from keeper.ports import Columns, View
+from keeper.protocols import words
+from keeper.protocols.morpho_blue import events, maths, offers
+from keeper.protocols.morpho_blue.offers import Plan
+from keeper.protocols.morpho_blue.records import MARKET, Cash, OraclePrice, Position, cash_key, market_of, price_key
+from keeper.protocols.morpho_blue.screen import Screen
+from keeper.protocols.morpho_blue.settings import Settings
+from keeper.protocols.morpho_blue.valuation import unserved, value
+
+PRICE: Final = bytes.fromhex("a035b1fe")  # price()
+BALANCE_OF: Final = bytes.fromhex("70a08231")  # balanceOf(address)
+APPROVE: Final = bytes.fromhex("095ea7b3")  # approve(address,uint256)
+LIQUIDATE: Final = bytes.fromhex("d8eabcb8")  # liquidate(MarketParams,address,uint256,uint256,bytes)
+
+REVERTS: Final[Mapping[bytes, Reason]] = {
+    words.error("position is healthy"): Reason.NOT_UNDERWATER,
+    words.error("inconsistent input"): Reason.DUST,
+    words.error("market not created"): Reason.MARKET_RETIRED,
+    words.error("no code"): Reason.TOKEN_DENIED,
+    words.error("transfer reverted"): Reason.TOKEN_DENIED,
+    words.error("transfer returned false"): Reason.TOKEN_DENIED,
+    words.error("transferFrom reverted"): Reason.INVENTORY_SHORT,
+    words.error("transferFrom returned false"): Reason.INVENTORY_SHORT,
+    words.error("max uint128 exceeded"): Reason.ORACLE_DEVIATION,  # only an absurd price moves so much
+    words.panic(0x11): Reason.REVERTED_STATE_CHANGED,  # the position holds less than the plan takes
+    words.panic(0x12): Reason.PRICE_UNKNOWN,  # the price is zero
+}
+
+
+@dataclass(frozen=True)
+class MorphoBlue:
+    """Implements ``ports.Adapter``."""
+
+    settings: Settings
+    name = offers.NAME
+
+    # ── what happens on chain ──
+
+    def interests(self, view: View) -> Interests:
+        """The logs of the one contract, the prices of the markets served, and the own balances."""
+        markets = (view.get(key) for key in view.keys(MARKET))
+        oracles = dict.fromkeys(m.params.oracle for m in markets if unserved(self.settings, m) is None)
+        prices = [self._read("price", oracle, PRICE) for oracle in oracles]
+        holdings = BALANCE_OF + words.pack(self.settings.operator)
+        cash = [self._read("cash", token, holdings) for token in self.settings.tokens]
+        return Interests((LogFilter(self.settings.morpho),), (*prices, *cash), self.settings.since)
+
+    def _read(self, what: str, of: Address, data: bytes) -> Read:
+        return Read(f"{self.name}.{what}.0x{of.hex()}", of, data)
+
+    def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Fact]:
+        """An empty answer means that the call reverted: what was known is forgotten, lest it pass for new."""
+        if isinstance(source, Log):
+            return events.absorb(self.settings, view, source, ref)
+        read, answer = source
+        number = words.uint(answer, 0) if answer else None
+        if read.data == PRICE:
+            return events.change(view, price_key(read.target), None if number is None else OraclePrice(number))
+        return events.change(view, cash_key(read.target), None if number is None else Cash(number))
+
+    # ── accounts ──
+
+    def columns(self) -> Columns:
+        return Screen(self.settings)
+
+    def health(self, view: View, key: Key, at: Moment) -> HealthReport:
+        """Both sides of ``Morpho._isHealthy`` at ``at``. AdapterFault when the market cannot be valued."""
+        market = offers.must_value(self.settings, view, market_of(key), at)
+        position: Position = view.get(key) or Position()
+        return HealthReport(
+            key,
+            at,
+            equity=maths.max_borrow(position.collateral, market.price, market.params.lltv),
+            requirement=maths.borrowed(position.shares, market.totals),
+        )
+
+    # ── what could be done ──
+
+    def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
+        """A liquidation for each unhealthy position, and a refusal for each market with debt but without a value."""
+        for report in suspects:
+            if not report.healthy:
+                yield offers.liquidation(self.settings, view, report.key, at)
+        for market in view.keys(MARKET):
+            valued = value(self.settings, view, market, at)
+            if isinstance(valued, Reason) and view.get(market).totals.borrow_shares:
+                yield offers.refused(market, at, valued)
+
+    def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
+        """US dollars (wad) of loan tokens left; when any token is short, minus the worth of what is missing."""
+        left = {token: offers.cash_at_hand(view, token) for token in self.settings.tokens}
+        for plan in (opportunity.plan for opportunity in chosen if opportunity.refusal is None):
+            left[plan.params.loan] -= plan.allowance
+        values = [self.settings.tokens[token].value(assets) for token, assets in left.items()]
+        return sum(v for v in values if v < 0) or sum(values)
+
+    # ── doing it ──
+
+    def calls(self, decision: Decision) -> tuple[Call, ...]:
+        """From the operator: allow what it may cost, liquidate, take the rest of the allowance back."""
+        plan = decision.opportunity.plan
+        if not isinstance(decision, Liquidate) or not isinstance(plan, Plan):
+            return ()
+        return (self._approve(plan, plan.allowance), self._liquidate(plan), self._approve(plan, 0))
+
+    def _approve(self, plan: Plan, assets: int) -> Call:
+        return Call(plan.params.loan, APPROVE + words.pack(self.settings.morpho, assets))
+
+    def _liquidate(self, plan: Plan) -> Call:
+        empty = (9 * words.WORD, 0)  # no callback: the offset of the empty bytes, and their length
+        arguments = (*plan.params.words(), plan.borrower, plan.seized, plan.repaid_shares, *empty)
+        return Call(self.settings.morpho, LIQUIDATE + words.pack(*arguments))
+
+    def explain(self, revert: bytes) -> Reason:
+        return REVERTS.get(revert, Reason.REVERTED_OTHER)

@@ -1,0 +1,144 @@
+"""Sizing and valuing a liquidation, and refusing a market."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from keeper.errors import AdapterFault
+from keeper.model import Address, Costs, Hash, Key, Kind, Moment, Needs, Opportunity, Reason
+from keeper.ports import View
+from keeper.protocols.morpho_blue import maths
+from keeper.protocols.morpho_blue.maths import Liquidation
+from keeper.protocols.morpho_blue.records import Cash, Params, Position, borrower_of, cash_key, market_of
+from keeper.protocols.morpho_blue.settings import Settings
+from keeper.protocols.morpho_blue.valuation import Valued, value
+from keeper.units import BPS, mul_down, mul_up
+
+NAME: Final = "morpho_blue"
+GAS: Final = 300_000  # units for the three calls, with plain tokens and a rate contract
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The arguments of ``Morpho.liquidate``, of which exactly one of ``seized`` and ``repaid_shares`` is not zero."""
+
+    params: Params
+    borrower: Address
+    seized: int  # collateral assets
+    repaid_shares: int
+    allowance: int  # loan assets; the most it may cost until the opportunity expires
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much to liquidate, and which of the two amounts to name in the call."""
+
+    done: Liquidation  # at the stated moment
+    late: Liquidation  # when the opportunity expires
+    by_shares: bool
+
+    @property
+    def allowance(self) -> int:
+        return max(self.done.repaid, self.late.repaid)
+
+
+def must_value(settings: Settings, view: View, market: Key, at: Moment) -> Valued:
+    """AdapterFault when the market cannot be valued."""
+    valued = value(settings, view, market, at)
+    if isinstance(valued, Reason):
+        raise AdapterFault(f"market 0x{market.id:064x} cannot be valued: {valued}")
+    return valued
+
+
+def cash_at_hand(view: View, token: Address) -> int:
+    """The operator's balance in smallest units; 0 when it is not known."""
+    cash: Cash | None = view.get(cash_key(token))
+    return cash.assets if cash else 0
+
+
+def size(position: Position, now: Valued, late: Valued, cash: int) -> Size:
+    """The most that debt, collateral and cash allow.
+
+    The whole debt, unless that is worth more than the collateral; then all collateral, which leaves the rest to
+    the lenders as bad debt; in either case no more than ``cash`` can repay, even if included late.
+    """
+    whole = _by_repaying(position.shares, now, late) if now.price else None
+    best = whole if whole and whole.done.seized <= position.collateral else _by_seizing(position.collateral, now, late)
+    if best.allowance <= cash:
+        return best
+    return _by_repaying(maths.to_shares_down(cash, late.totals.borrow_assets, late.totals.borrow_shares), now, late)
+
+
+def _by_repaying(shares: int, now: Valued, late: Valued) -> Size:
+    done, later = (maths.by_repaying(shares, m.totals, m.price, m.params.lltv) for m in (now, late))
+    return Size(done, later, by_shares=True)
+
+
+def _by_seizing(seized: int, now: Valued, late: Valued) -> Size:
+    done, later = (maths.by_seizing(seized, m.totals, m.price, m.params.lltv) for m in (now, late))
+    return Size(done, later, by_shares=False)
+
+
+def liquidation(settings: Settings, view: View, key: Key, at: Moment) -> Opportunity:
+    """What liquidating an unhealthy position gives; ``at.base_fee`` prices the gas."""
+    expires = at.timestamp + settings.window
+    position: Position = view.get(key)
+    now = must_value(settings, view, market_of(key), at)
+    late = must_value(settings, view, market_of(key), Moment(at.number, expires, at.base_fee))
+    cash = cash_at_hand(view, now.params.loan)
+    chosen = size(position, now, late, cash)
+    done, token = chosen.done, settings.tokens[now.params.loan]
+    proceeds = mul_down(done.seized, now.price, maths.ORACLE_PRICE_SCALE)
+    return Opportunity(
+        id=_id(key, position.shares, position.collateral),
+        protocol=NAME,
+        key=key,
+        kind=Kind.LIQUIDATE,
+        at=at,
+        gain=token.value(proceeds - done.repaid),
+        costs=Costs(
+            gas=mul_up(GAS * at.base_fee, settings.coin_usd),
+            slippage=mul_up(token.value(proceeds), settings.haircut, BPS),
+        ),
+        needs=Needs(cash=token.value(chosen.allowance), gas=GAS),
+        plan=_plan(key, now.params, chosen),
+        expires=expires,
+        refusal=_refusal(done, cash),
+        evidence=_evidence(position, now, done),
+    )
+
+
+def _plan(key: Key, params: Params, chosen: Size) -> Plan:
+    done, by_shares = chosen.done, chosen.by_shares
+    seized, shares = (0, done.repaid_shares) if by_shares else (done.seized, 0)
+    return Plan(params, borrower_of(key), seized, shares, chosen.allowance)
+
+
+def _refusal(done: Liquidation, cash: int) -> Reason | None:
+    if done.seized:
+        return None
+    return Reason.DUST if cash > done.repaid else Reason.INVENTORY_SHORT
+
+
+def _evidence(position: Position, now: Valued, done: Liquidation) -> dict[str, int]:
+    """In smallest units of the two tokens."""
+    return {
+        "price": now.price,
+        "debt": maths.borrowed(position.shares, now.totals),
+        "collateral": position.collateral,
+        "repaid": done.repaid,
+        "seized": done.seized,
+        "bad_debt": maths.bad_debt(position.shares, position.collateral, now.totals, done),
+    }
+
+
+def refused(market: Key, at: Moment, why: Reason) -> Opportunity:
+    """Nothing is known of this market's positions, and nothing will be done."""
+    return Opportunity(_id(market), NAME, market, Kind.LIQUIDATE, at, 0, Costs(), Needs(), plan=None, refusal=why)
+
+
+def _id(key: Key, *state: int) -> Hash:
+    """The same while the record stays as it is, however its market moves."""
+    return hashlib.sha256(f"{NAME} {key.kind} {key.id} {state}".encode()).digest()

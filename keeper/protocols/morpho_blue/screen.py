@@ -1,0 +1,82 @@
+"""The float shadow of all borrowers.
+
+Exactly, a position is unhealthy when ``floor(floor(c p) l) < ceil(s i)``, for collateral c, price p, lltv l, borrow
+shares s and assets per share i. The floors lose less than 2 (l < 1) and the ceiling adds less than 1, and these
+are integers, so that ``c p l < s i + 2`` then holds in real numbers. Each float below is off by some 10**-16 of
+itself per operation; ``MARGIN`` covers that a thousand times over, ``SLACK`` the rounding to whole units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keeper.model import Key, Moment
+from keeper.ports import View
+from keeper.protocols.morpho_blue.maths import ORACLE_PRICE_SCALE, VIRTUAL_ASSETS, VIRTUAL_SHARES
+from keeper.protocols.morpho_blue.records import POSITION, Position, market_of
+from keeper.protocols.morpho_blue.settings import Settings
+from keeper.protocols.morpho_blue.valuation import Valued, value
+from keeper.units import WAD
+
+MARGIN: Final = 1e-12  # of the debt
+SLACK: Final = 3.0  # smallest units of the loan token
+
+ROW: Final = np.dtype([("market", np.int32), ("shares", np.float64), ("collateral", np.float64)])
+
+
+class Screen:
+    """Implements ``ports.Columns``: one row per borrower; ``_keys[row]`` names it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._table = np.zeros(64, ROW)
+        self._keys: list[Key] = []
+        self._rows: dict[Key, int] = {}
+        self._markets: dict[Key, int] = {}  # in the order of the column ``market``
+
+    def put(self, key: Key, record: Any) -> None:
+        if key.kind != POSITION:
+            return
+        if isinstance(record, Position) and record.shares:
+            self._set(key, record)
+        elif key in self._rows:
+            self._drop(key)
+
+    def suspects(self, view: View, at: Moment) -> Sequence[Key]:
+        """In the order of the keys. Markets that cannot be valued have none: nothing is known about them."""
+        rows = self._table[: len(self._keys)]
+        owed, power = self._rates(view, at)
+        debt = rows["shares"] * owed[rows["market"]]
+        limit = rows["collateral"] * power[rows["market"]]
+        return sorted(self._keys[row] for row in np.flatnonzero(limit < debt * (1 + MARGIN) + SLACK))
+
+    def _rates(self, view: View, at: Moment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Per market: loan assets owed per share, and lent per collateral asset; NaN compares as never suspect."""
+        owed, power = np.full(len(self._markets), np.nan), np.full(len(self._markets), np.nan)
+        for key, i in self._markets.items():
+            market = value(self._settings, view, key, at)
+            if isinstance(market, Valued):
+                totals = market.totals
+                owed[i] = (totals.borrow_assets + VIRTUAL_ASSETS) / (totals.borrow_shares + VIRTUAL_SHARES)
+                power[i] = market.price * market.params.lltv / (ORACLE_PRICE_SCALE * WAD)
+        return owed, power
+
+    def _set(self, key: Key, position: Position) -> None:
+        row = self._rows.setdefault(key, len(self._keys))
+        if row == len(self._keys):
+            self._keys.append(key)
+            if row == len(self._table):
+                self._table = np.resize(self._table, 2 * row)
+        market = self._markets.setdefault(market_of(key), len(self._markets))
+        self._table[row] = (market, float(position.shares), float(position.collateral))
+
+    def _drop(self, key: Key) -> None:
+        """Move the last row into the gap."""
+        row, last = self._rows.pop(key), self._keys.pop()
+        if last != key:
+            self._table[row] = self._table[len(self._keys)]
+            self._keys[row], self._rows[last] = last, row

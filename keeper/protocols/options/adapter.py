@@ -1,0 +1,200 @@
+"""The options clearing house behind ``ports.Adapter``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from keeper.errors import AdapterFault
+from keeper.model import (
+    BlockRef,
+    Call,
+    Decision,
+    Delta,
+    Fact,
+    HealthReport,
+    Holding,
+    Hedge,
+    Interests,
+    Key,
+    Kind,
+    Log,
+    LogFilter,
+    Moment,
+    Opportunity,
+    Read,
+    Realised,
+    Reason,
+    Skip,
+    Wait,
+)
+from keeper.ports import View
+from keeper.protocols.options import book, offers
+from keeper.protocols.options.book import CONTRACTS
+from keeper.protocols.options.columns import Columns
+from keeper.protocols.options.desk import Desk
+from keeper.protocols.options.offers import Plan
+from keeper.protocols.options.records import State
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, portfolio
+from keeper.protocols.options.settings import Settings
+from keeper.protocols.options.slices import cut, merge
+from keeper.units import WAD, div_up, mul_up
+
+# What each revert means to us; custom errors by name.
+REVERTS: Final = {
+    "AlreadyFlagged": Reason.LOST_RACE,
+    "BelowFloor": Reason.SIM_PROFIT_CHANGED,
+    "ChangedMeanwhile": Reason.OUTBID,
+    "Healthy": Reason.NOT_UNDERWATER,
+    "Late": Reason.EXPIRED,
+    "Level": Reason.MARKET_PAUSED,
+    "NotFlagged": Reason.OUTBID,
+    "NotYet": Reason.AUCTION_NOT_STARTED,
+    "NothingToDo": Reason.DUST,
+    "OverCap": Reason.BID_ABOVE_CAP,
+    "PriceAboveLimit": Reason.AUCTION_PRICE_HIGH,
+    "Stale": Reason.ORACLE_STALE,
+    "TooLittle": Reason.SLIPPAGE_ABOVE_CAP,
+    "TooManyLegs": Reason.CAPITAL_RESERVED,
+    "UnderMargin": Reason.CAPITAL_RESERVED,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    settings: Settings
+    name = "options"
+
+    # ── state ──
+
+    def interests(self, view: View) -> Interests:
+        c, desk = self.settings.contracts, self.settings.desk.rjust(32, b"\0")
+        tokens = [LogFilter(t, (book.TRANSFER, *who)) for t in c.tokens for who in ((desk,), (None, desk))]
+        return Interests((*(LogFilter(a) for a in (*c.names, *c.pools)), *tokens), since=c.since)
+
+    def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Fact]:
+        if not isinstance(source, Log):
+            return ()
+        return book.absorb(State(view), source, ref, self.settings)
+
+    def columns(self) -> Columns:
+        return Columns()
+
+    # ── health ──
+
+    def health(self, view: View, key: Key, at: Moment) -> HealthReport:
+        """At the trigger price; where that is clamped and spot is kinder, at spot: both must condemn an account."""
+        state = State(view)
+        record = state.account(key.id)
+        if record is None:
+            raise AdapterFault(f"account 0x{key.id:x} is not in the book")
+        pf, params = portfolio(record, state.clearing().assets), state.params(state.version()).risk
+        h = Market(state, params, at.timestamp, Price.TRIGGER).assess(pf)
+        if h.clamped and not h.healthy:
+            trigger, spot = (Market(state, params, at.timestamp, mode) for mode in (Price.TRIGGER, Price.SPOT))
+            h = _at_both(h, pf, trigger, spot)
+        return HealthReport(key, at, h.equity, h.mm, h.worst)
+
+    # ── what can be done ──
+
+    def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
+        desk = Desk(self.settings, State(view), at)
+        if not desk.state.version():
+            return []
+        return [*offers.sales(desk), *offers.flags(desk, suspects), *offers.upkeep(desk)]
+
+    def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
+        """E - Q_im of the own account, less the reserve, after buying all of these; -1 if hedges lack inventory."""
+        desk = Desk(self.settings, State(view), at)
+        if desk.overdrawn([swap for o in chosen for swap in o.plan.swaps]):
+            return -1
+        own = desk.own
+        for o in chosen:
+            if o.kind in (Kind.BID, Kind.TAKEOVER):
+                slice_ = cut(desk.portfolio(o.plan.account), o.plan.fraction)
+                price = mul_up(o.evidence["price"] + o.evidence["fee"], o.plan.fraction)
+                own = merge(merge(own, slice_), Portfolio(-price, ()))
+        h = desk.market().assess(own)
+        return h.equity - h.im - self.settings.reserve
+
+    # ── doing it ──
+
+    def calls(self, decision: Decision) -> tuple[Call, ...]:
+        if isinstance(decision, Wait | Skip):
+            return ()
+        plan: Plan = decision.opportunity.plan
+        c, kind = self.settings.contracts, decision.opportunity.kind
+        swaps = tuple(self._swap(plan, i) for i in range(len(plan.swaps)))
+        if kind is Kind.FLAG:
+            return (Call(c.liquidator, _encode("Liquidator", "flag", plan.account, plan.scenario)),)
+        if kind is Kind.TOP_UP:
+            return (Call(c.clearing, _encode("Clearing", "deposit", plan.account, 0, plan.deposit)),)
+        if kind is Kind.HEDGE:
+            return swaps
+        assert not isinstance(decision, Hedge)
+        limit = plan.worth - div_up(decision.floor, plan.fraction)
+        own = self.settings.account
+        if kind is Kind.TAKEOVER:
+            data = _encode("Liquidator", "takeover", plan.account, own, limit, plan.change_id)
+        else:
+            data = _encode("Liquidator", "bid", plan.account, own, plan.fraction, limit, plan.change_id)
+        return (Call(c.liquidator, data), *swaps)
+
+    def _swap(self, plan: Plan, i: int) -> Call:
+        s = plan.swaps[i]
+        data = _encode("SpotPool", "swap", s.sell, s.amount_in, s.least, self.settings.desk)
+        return Call(self.settings.contracts.pools[s.underlying], data)
+
+    def explain(self, revert: bytes) -> Reason:
+        name, args = _error(revert)
+        if name == "CallFailed" and isinstance(args[1], bytes):
+            name, args = _error(args[1])
+        return REVERTS.get(name, Reason.REVERTED_OTHER)
+
+    def holdings(self, view: View) -> Mapping[str, Holding]:
+        state, s, c = State(view), self.settings, self.settings.contracts
+        held = {
+            f"desk {asset}": Holding(state.balance(asset), Call(token, _encode("Token", "balanceOf", s.desk)))
+            for asset, token in enumerate(c.tokens)
+        }
+        account = state.account(s.account)
+        cash = Call(c.clearing, _encode("Clearing", "accountOf", s.account))
+        held["account cash"] = Holding(account.cash if account else 0, cash)
+        for asset, amount in enumerate(account.collateral if account else ()):
+            if asset:
+                proof = Call(c.clearing, _encode("Clearing", "collateralOf", s.account, asset))
+                held[f"account {asset}"] = Holding(amount, proof)
+        return held
+
+    def realised(self, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:
+        gain = hedge = 0
+        for fact in facts:
+            a = fact.amounts
+            if fact.name == "sold" and a["bidder"] == self.settings.account:
+                gain += a["equity"] * a["fraction"] // WAD - a["price"] - a["fee"]
+            if fact.name == "swapped" and fact.who == self.settings.desk:
+                hedge += a["cost"]
+        return Realised(gain, hedge)
+
+
+def _at_both(h: Health, pf: Portfolio, trigger: Market, spot: Market) -> Health:
+    """One scenario must condemn an account at both prices: the kinder of the two, where that is lowest."""
+    named = (h.worst, spot.assess(pf).worst)
+    kinder = (max((trigger.assess(pf, n), spot.assess(pf, n)), key=_margin) for n in named)
+    return min(kinder, key=_margin)
+
+
+def _margin(h: Health) -> int:
+    return h.equity - h.mm
+
+
+def _encode(contract: str, function: str, *args: object) -> bytes:
+    return CONTRACTS[contract].call(function, *args)
+
+
+def _error(revert: bytes) -> tuple[str, tuple[object, ...]]:
+    for contract in CONTRACTS.values():
+        if found := contract.error(revert):
+            return found
+    return "", ()

@@ -1,0 +1,120 @@
+"""``Liquidator.sol`` in Python: discount, price and largest slice, equal to the contract to the wei."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from keeper.protocols.options import oracle
+from keeper.protocols.options.maths import sqrt
+from keeper.protocols.options.params import AuctionParams
+from keeper.protocols.options.records import Auction, Caps, State
+from keeper.protocols.options.risk import Health
+from keeper.units import WAD, mul_up
+
+CLOCK_MASK: Final = 2**64 - 1
+ROUND_MASK: Final = 2**24 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """``Liquidator.Offer``. Amounts usd, of the whole account."""
+
+    equity: int
+    mm: int
+    rho: int
+    rho_paid: int
+    price: int
+    fmax: int
+    fee: int
+
+    @property
+    def total(self) -> int:
+        """What a bidder pays for everything."""
+        return self.price + self.fee
+
+
+def rho_at(p: AuctionParams, t: int) -> int:
+    """The discount after ``t`` live seconds, wad."""
+    if t < p.t1:
+        return p.rho0 + (p.rho1 - p.rho0) * t // p.t1
+    t -= p.t1
+    return p.rho1 + (p.rho2 - p.rho1) * t // p.t2 if t < p.t2 else p.rho2
+
+
+def live_at(p: AuctionParams, rho: int) -> int | None:
+    """Fewest live seconds after which the discount is at least ``rho``; None when it never is."""
+    if rho <= p.rho0:
+        return 0
+    if rho <= p.rho1:
+        return -(-(rho - p.rho0) * p.t1 // (p.rho1 - p.rho0))
+    if rho <= p.rho2:
+        return p.t1 + -(-(rho - p.rho1) * p.t2 // (p.rho2 - p.rho1))
+    return None
+
+
+def rho_paid(p: AuctionParams, equity: int, mm: int, rho: int) -> int:
+    """``rho``, capped where the fund would pay: max(E / Q, rhoFund) while E >= 0, rho2 below."""
+    if equity < 0 or mm == 0:
+        return min(rho, p.rho2)
+    return min(rho, max(equity * WAD // mm, p.rho_fund))
+
+
+def fmax(equity: int, mm: int, convex: int, rho: int, p: AuctionParams) -> int:
+    """The largest slice, wad: after it E / Q = 1 + buffer; everything once the price is not positive."""
+    cost = mm * rho // WAD
+    x = equity - cost
+    if x <= 0:
+        return WAD
+    b = (mm - convex) * (WAD + p.buffer) // WAD - cost
+    c = convex * (WAD + p.buffer) // WAD
+    root = sqrt(b * b + 4 * c * x)
+    g = -(-2 * x * WAD // (b + root)) if b >= 0 else -(-(-b + root) * WAD // (2 * c))
+    if g >= WAD:
+        return 0
+    return WAD if mm * g // WAD < p.dust else max(WAD - g, p.min_slice)
+
+
+def make_offer(h: Health, p: AuctionParams, rho: int, fund_left: int) -> Offer:
+    """P = E - rhoPaid Q, never below what the fund may pay; the bidder pays P and the fee."""
+    paid = rho_paid(p, h.equity, h.mm, rho)
+    discount = h.mm * paid // WAD
+    price = max(h.equity - discount, -fund_left)
+    fee = mul_up(max(0, min(discount, price)), p.fee)
+    return Offer(h.equity, h.mm, rho, paid, price, fmax(h.equity, h.mm, h.convex, paid, p), fee)
+
+
+def fund_left(p: AuctionParams, fund: int, caps: Caps, mm: int, spent_here: int, now: int) -> int:
+    """What the fund may still pay for an auction for which it has already paid ``spent_here``, usd."""
+    spent = caps.fund_spent if now < caps.epoch_start + p.epoch else 0
+    here = max(0, (fund + spent_here) * p.fund_per_auction // WAD - spent_here)
+    epoch = max(0, (fund + spent) * p.fund_per_epoch // WAD - spent)
+    return min(mm * p.rho_fund // WAD, here, epoch)
+
+
+def clocks(state: State, underlyings: int, now: int) -> int:
+    """``Liquidator._clocks``: live clock and round of every underlying in the set, 64 bits each."""
+    packed = 0
+    for u in range(underlyings.bit_length()):
+        if underlyings >> u & 1:
+            live, round_ = _pulse(state, u, now)
+            packed |= (live << 24 | round_ & ROUND_MASK) << 64 * u
+    return packed
+
+
+def elapsed(state: State, a: Auction, underlyings: int, now: int) -> tuple[int, int]:
+    """(live seconds, price messages) since the clock began, the least over the underlyings."""
+    t, rounds = now - a.since, 2**256
+    for u in range(underlyings.bit_length()):
+        then = a.started >> 64 * u & CLOCK_MASK
+        if underlyings >> u & 1 and then:
+            live, round_ = _pulse(state, u, now)
+            t, rounds = min(t, live - (then >> 24)), min(rounds, (round_ - then) & ROUND_MASK)
+    return t, rounds
+
+
+def _pulse(state: State, underlying: int, now: int) -> tuple[int, int]:
+    feed = state.feed(underlying)
+    if feed is None:
+        raise LookupError(f"underlying {underlying} has no price")
+    return oracle.clock(feed, now, state.breaker(), state.config()), feed.round

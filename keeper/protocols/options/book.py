@@ -1,0 +1,248 @@
+"""The clearing house from its events: what one log changes.
+
+Every event carries the state it leaves behind, so each handler is a few lines. Solidity's storage is mirrored only
+where later steps depend on it (marks, settlement steps, auction clocks, epoch caps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
+from keeper.protocols import words
+from keeper.protocols.abi import load
+from keeper.protocols.options import oracle
+from keeper.protocols.options.params import ParamSet
+from keeper.protocols.options.records import (
+    Account,
+    Asset,
+    Auction,
+    Caps,
+    Pool,
+    State,
+    smile_key,
+    step_key,
+    unpack_leg,
+)
+from keeper.protocols.options.settings import Settings
+from keeper.units import WAD
+
+Changes = Iterator[Delta | Fact]
+Handler = Callable[[State, Log, BlockRef], Changes]
+
+CONTRACTS = load("keeper.protocols.options")
+
+
+def put(state: State, key: Key, after: object) -> Delta:
+    return Delta(key, state.view.get(key), after)
+
+
+def owner_of(account: int) -> Address:
+    """The low 160 bits of an account."""
+    return (account & (1 << 160) - 1).to_bytes(20)
+
+
+def _array(data: bytes, slot: int) -> list[int]:
+    """The uint256[] whose offset stands in word ``slot``."""
+    at = words.uint(data, slot) // words.WORD
+    return [words.uint(data, at + 1 + i) for i in range(words.uint(data, at))]
+
+
+# ─── Clearing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def listed(state: State, log: Log, ref: BlockRef) -> Changes:
+    clearing = state.clearing()
+    asset = Asset(words.address(log.data, 0), words.uint(log.data, 1))
+    yield put(state, Key("clearing", 0), replace(clearing, assets=(*clearing.assets, asset)))
+
+
+def changed(state: State, log: Log, ref: BlockRef) -> Changes:
+    account = int.from_bytes(log.topics[1])
+    legs = tuple(sorted(unpack_leg(word) for word in _array(log.data, 2)))
+    after = Account(words.sint(log.data, 1), legs, tuple(_array(log.data, 3)), words.uint(log.data, 0))
+    yield put(state, Key("account", account), after)
+
+
+def fund_changed(state: State, log: Log, ref: BlockRef) -> Changes:
+    yield put(state, Key("clearing", 0), replace(state.clearing(), fund=words.uint(log.data, 0)))
+
+
+# ─── Oracle ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def configured(state: State, log: Log, ref: BlockRef) -> Changes:
+    yield put(state, Key("config", 0), oracle.Config(*(words.uint(log.data, i) for i in range(3, 10))))
+
+
+def published(state: State, log: Log, ref: BlockRef) -> Changes:
+    u = int.from_bytes(log.topics[1])
+    _, spot, time, confidence = (words.uint(log.data, i) for i in range(4))
+    config, breaker = state.config(), state.breaker()
+    feed, step = oracle.publish(state.feed(u), spot, time, confidence, ref.timestamp, breaker, config)
+    yield put(state, Key("feed", u), feed)
+    if step is not None:
+        count = len(state.steps(u))
+        yield put(state, step_key(u, count), step)
+        yield put(state, Key("steps", u), count + 1)
+
+
+def smile_published(state: State, log: Log, ref: BlockRef) -> Changes:
+    u, expiry = (int.from_bytes(topic) for topic in log.topics[1:3])
+    atm, skew, curv, rate, time, confidence = (words.sint(log.data, i) for i in range(6))
+    new = oracle.Smile(atm, skew, curv, rate, time, confidence, smooth=0)
+    yield put(state, smile_key(u, expiry), oracle.publish_smile(state.smile(u, expiry), new, state.config()))
+
+
+def breaker_set(state: State, log: Log, ref: BlockRef) -> Changes:
+    level, paused = words.uint(log.data, 0), words.uint(log.data, 1)
+    was = state.breaker()
+    since = (was.paused_at or ref.timestamp) if level == 3 else 0
+    yield put(state, Key("breaker", 0), oracle.Breaker(level, since, paused))
+    yield Fact("breaker", Key("breaker", 0), b"", log.tx_hash, {"level": level})
+
+
+# ─── Params ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def proposed(state: State, log: Log, ref: BlockRef) -> Changes:
+    event = CONTRACTS["Params"].event("Proposed", log)
+    yield put(state, Key("params", event["version"]), ParamSet.from_abi(event["set"]))
+
+
+def accepted(state: State, log: Log, ref: BlockRef) -> Changes:
+    yield put(state, Key("current", 0), int.from_bytes(log.topics[1]))
+
+
+# ─── Liquidator ───────────────────────────────────────────────────────────────────────────────────
+
+
+def flagged(state: State, log: Log, ref: BlockRef) -> Changes:
+    account, by = int.from_bytes(log.topics[1]), log.topics[2][12:]
+    version, scenario, equity, mm, started = (words.sint(log.data, i) for i in range(5))
+    was = state.auction(account)
+    resumed = (
+        was is not None and was.cured_at and ref.timestamp - was.cured_at <= state.params(version).auction.cure_memory
+    )
+    since, spent = (was.since, was.spent) if was and resumed else (ref.timestamp, 0)
+    started &= 2**256 - 1
+    yield put(state, Key("auction", account), Auction(version, scenario, ref.timestamp, 0, since, spent, started))
+    yield Fact("flagged", Key("account", account), by, log.tx_hash, {"equity": equity, "mm": mm, "scenario": scenario})
+
+
+def improved(state: State, log: Log, ref: BlockRef) -> Changes:
+    account = int.from_bytes(log.topics[1])
+    if auction := state.auction(account):
+        yield put(state, Key("auction", account), replace(auction, scenario=words.uint(log.data, 0)))
+
+
+def cured(state: State, log: Log, ref: BlockRef) -> Changes:
+    account = int.from_bytes(log.topics[1])
+    if auction := state.auction(account):
+        yield put(state, Key("auction", account), replace(auction, flagged_at=0, cured_at=ref.timestamp))
+    yield Fact("cured", Key("account", account), b"", log.tx_hash, {})
+
+
+def closed(state: State, log: Log, ref: BlockRef) -> Changes:
+    account = int.from_bytes(log.topics[1])
+    if auction := state.auction(account):
+        yield put(state, Key("auction", account), replace(auction, flagged_at=0, cured_at=0))
+
+
+def sold(state: State, log: Log, ref: BlockRef) -> Changes:
+    account, bidder = (int.from_bytes(topic) for topic in log.topics[1:3])
+    names = ("takeover", "fraction", "rho", "price", "fee", "equity", "mm")
+    amounts = {name: words.sint(log.data, i) for i, name in enumerate(names)}
+    from_fund = max(0, -amounts["price"])
+    auction = state.auction(account)
+    if auction is not None:
+        yield put(state, Key("auction", account), replace(auction, spent=auction.spent + from_fund))
+        caps, epoch = state.caps(), state.params(auction.version).auction.epoch
+        if ref.timestamp >= caps.epoch_start + epoch:
+            caps = Caps(ref.timestamp)
+        taken = caps.taken + (amounts["mm"] if amounts["takeover"] else 0)
+        yield put(state, Key("caps", 0), replace(caps, fund_spent=caps.fund_spent + from_fund, taken=taken))
+    amounts["bidder"] = bidder
+    yield Fact("sold", Key("account", account), owner_of(bidder), log.tx_hash, amounts)
+
+
+def backstop(state: State, log: Log, ref: BlockRef) -> Changes:
+    who = int.from_bytes(log.topics[1])
+    yield put(state, Key("backstop", who), True if words.uint(log.data, 0) else None)
+
+
+# ─── dispatch ─────────────────────────────────────────────────────────────────────────────────────
+
+
+HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
+    contract: {CONTRACTS[contract].events[event].topic: handler for event, handler in handlers.items()}
+    for contract, handlers in {
+        "Clearing": {"Listed": listed, "Changed": changed, "FundChanged": fund_changed},
+        "Oracle": {
+            "Configured": configured,
+            "Published": published,
+            "SmilePublished": smile_published,
+            "Breaker": breaker_set,
+        },
+        "Params": {"Proposed": proposed, "Accepted": accepted},
+        "Liquidator": {
+            "FlaggedAccount": flagged,
+            "Improved": improved,
+            "Cured": cured,
+            "Closed": closed,
+            "Sold": sold,
+            "Backstop": backstop,
+        },
+    }.items()
+}
+
+
+SYNC = CONTRACTS["SpotPool"].events["Sync"].topic
+SWAP = CONTRACTS["SpotPool"].events["Swap"].topic
+TRANSFER = CONTRACTS["Token"].events["Transfer"].topic
+
+
+def pool_changed(state: State, log: Log, underlying: int) -> Changes:
+    """``SpotPool``: Sync carries the reserves, Swap comes right after it and says who and how much."""
+    key = Key("pool", underlying)
+    if log.topics[0] == SYNC:
+        yield put(state, key, Pool(words.uint(log.data, 0), words.uint(log.data, 1)))
+    if log.topics[0] == SWAP and (pool := state.pool(underlying)):
+        sell, spent, got = bool(words.uint(log.data, 0)), words.uint(log.data, 1), words.uint(log.data, 2)
+        unit = WAD // state.clearing().assets[0].unit
+        amounts = {"underlying": underlying, "sell": int(sell), "in": spent, "out": got}
+        yield Fact(
+            "swapped",
+            key,
+            log.topics[1][12:],
+            log.tx_hash,
+            amounts | {"cost": swap_cost(pool, sell, spent, got) * unit},
+        )
+
+
+def swap_cost(pool: Pool, sell: bool, spent: int, got: int) -> int:
+    """Quote units lost against the price before the swap; ``pool`` holds the reserves after it. Rounded up."""
+    base, quote = (pool.base - spent, pool.quote + got) if sell else (pool.base + got, pool.quote - spent)
+    if sell:
+        return -(-spent * quote // base) - got
+    return spent - got * quote // base
+
+
+def transferred(state: State, log: Log, desk: Address, asset: int) -> Changes:
+    """Tokens that enter or leave the desk."""
+    amount, sender, to = words.uint(log.data, 0), log.topics[1][12:], log.topics[2][12:]
+    change = (amount if to == desk else 0) - (amount if sender == desk else 0)
+    if change:
+        yield put(state, Key("balance", asset), state.balance(asset) + change)
+
+
+def absorb(state: State, log: Log, ref: BlockRef, settings: Settings) -> Iterable[Delta | Fact]:
+    """What one log changes."""
+    c = settings.contracts
+    if log.address in c.pools:
+        return pool_changed(state, log, c.pools.index(log.address))
+    if log.address in c.tokens:
+        return transferred(state, log, settings.desk, c.tokens.index(log.address)) if log.topics[0] == TRANSFER else ()
+    handler = HANDLERS.get(c.names.get(log.address, ""), {}).get(log.topics[0])
+    return handler(state, log, ref) if handler else ()

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.28;
+
+import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
+import {AuctionParams, Health, Portfolio, Price} from "./interfaces/Types.sol";
+import {Clearing} from "./Clearing.sol";
+import {Blob} from "./lib/Blob.sol";
+import {Fixed} from "./lib/Fixed.sol";
+import {Oracle} from "./Oracle.sol";
+import {Params} from "./Params.sol";
+import {Risk} from "./Risk.sol";
+
+/// @title Liquidator
+/// @notice Sells accounts that do not hold their maintenance requirement.
+///
+/// One auction in units of risk serves every state, from barely unhealthy to insolvent. The price of the whole
+/// account is P = E - rho Q, where rho rises with live time; a slice f costs f P. A bidder may take up to
+///
+///     fmax: the slice after which E / Q = 1 + buffer, everything once P <= 0
+///
+/// so soft and full liquidation are one rule. The insurance fund pays only when P < 0, and rho is capped where
+/// it pays: at the greater of E / Q and rhoFund while E >= 0, at rho2 below.
+contract Liquidator {
+    /* ------------------------------------------------------------------------------------------------------
+                                                      TYPES
+    ------------------------------------------------------------------------------------------------------ */
+
+    struct Auction {
+        uint32 version; //     parameter set it keeps
+        uint32 scenario; //    a byte per underlying: the proof, or a worse one found later
+        uint40 flaggedAt; //   block time; 0 when no auction runs
+        uint40 curedAt; //     block time of the last cure; 0 after a sale
+        uint40 since; //       block time at which the clock began; earlier than flaggedAt after a cure
+        uint104 spent; //      usd, paid by the fund for this auction
+        uint256 started; //    per underlying 64 bits: live clock 40 | round 24, when the clock began
+    }
+
+    /// @notice What an auction offers now.
+    struct Offer {
+        int256 equity; //      usd, at the bid price
+        uint256 mm; //         usd, in the auction's scenario
+        uint256 rho; //        wad, of the clock
+        uint256 rhoPaid; //    wad, after the caps where the fund pays
+        int256 price; //       usd, of the whole account, rounded up; negative: the fund adds to it
+        uint256 fmax; //       wad
+        uint256 fee; //        usd, of the whole account, on top of the price
+    }
+
+    event FlaggedAccount(
+        uint256 indexed account, address indexed by, uint256 version, uint256 scenario, int256 equity, uint256 mm,
+        uint256 started
+    );
+    event Improved(uint256 indexed account, address indexed by, uint256 scenario, uint256 mm);
+    event Cured(uint256 indexed account, int256 equity, uint256 mm);
+    event Sold(
+        uint256 indexed account, uint256 indexed bidder, bool takeover, uint256 fraction, uint256 rho, int256 price,
+        uint256 fee, int256 equity, uint256 mm
+    );
+    event Closed(uint256 indexed account);
+    event Backstop(address indexed who, bool allowed);
+
+    error Unauthorised();
+    error Healthy(uint256 account, int256 equity, uint256 mm);
+    error NotFlagged(uint256 account);
+    error AlreadyFlagged(uint256 account);
+    error NotWorse(uint256 account);
+    error NotYet(uint256 account);
+    error Stale(uint256 account);
+    error Level(uint256 level);
+    error SelfBid(uint256 account);
+    error PriceAboveLimit(int256 price, int256 limit);
+    error ChangedMeanwhile(uint256 expected, uint256 actual);
+    error NothingToDo();
+    error OverCap(uint256 used, uint256 cap);
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                     STORAGE
+    ------------------------------------------------------------------------------------------------------ */
+
+    uint256 private constant WAD = 1e18;
+    int256 private constant SWAD = 1e18;
+
+    Clearing public immutable clearing;
+    Oracle public immutable oracle;
+    Params public immutable params;
+    Risk public immutable risk;
+
+    mapping(uint256 account => Auction) public auctions;
+    mapping(address who => bool) public backstop;
+    uint40 internal epochStart; //  block time
+    uint104 internal fundSpent; //  usd, in this epoch
+    uint104 internal taken; //      usd of requirement, in this epoch
+
+    constructor(Clearing clearing_) {
+        (clearing, oracle, params, risk) =
+            (clearing_, clearing_.oracle(), clearing_.params(), clearing_.risk());
+    }
+
+    function _params(uint256 version) internal view returns (AuctionParams memory) {
+        (, address pointer) = params.pointers(version);
+        return Blob.auction(pointer);
+    }
+
+    function setBackstop(address who, bool allowed) external {
+        if (msg.sender != params.governor()) revert Unauthorised();
+        backstop[who] = allowed;
+        emit Backstop(who, allowed);
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                 FLAG AND CURE
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @notice Start an auction. `scenario` (a byte per underlying) must prove E < Q both at the trigger price and
+    /// at spot: a wick moves only spot, a stale mark only the trigger.
+    function flag(uint256 account, uint32 scenario) external {
+        Auction storage a = auctions[account];
+        if (a.flaggedAt != 0) revert AlreadyFlagged(account);
+        if (oracle.level() >= 2) revert Level(oracle.level());
+        uint256 version = params.current();
+        AuctionParams memory p = _params(version);
+        Portfolio memory pf = clearing.portfolio(account);
+        Health memory h = risk.assess(pf, version, Price.Trigger, scenario);
+        if (h.stale) revert Stale(account);
+        _unhealthy(account, h);
+        if (h.clamped) _unhealthy(account, risk.assess(pf, version, Price.Spot, scenario));
+        uint256 clocks = _clocks(account, h.underlyings, p.grace);
+        if (a.curedAt == 0 || block.timestamp - a.curedAt > p.cureMemory) {
+            (a.started, a.since, a.spent) = (clocks, uint40(block.timestamp), 0);
+        }
+        (a.version, a.scenario, a.flaggedAt, a.curedAt) = (uint32(version), scenario, uint40(block.timestamp), 0);
+        clearing.setFlag(account, true);
+        emit FlaggedAccount(account, msg.sender, version, scenario, h.equity, h.mm, a.started);
+    }
+
+    function _unhealthy(uint256 account, Health memory h) internal pure {
+        if (h.equity >= int256(h.mm)) revert Healthy(account, h.equity, h.mm);
+    }
+
+    /// @dev Clock and round of every underlying in the set, 64 bits each; none may be fresh from an outage.
+    function _clocks(uint256 account, uint256 set, uint256 grace) internal view returns (uint256 packed) {
+        for (uint256 u; set >> u != 0; ++u) {
+            if ((set >> u) & 1 == 0) continue;
+            (uint256 live, uint256 round, uint256 resumed,) = oracle.pulse(u);
+            if (block.timestamp < resumed + grace) revert NotYet(account);
+            packed |= ((live << 24) | (round & 0xffffff)) << (64 * u);
+        }
+    }
+
+    /// @notice Replace the scenario of a running auction by one with a larger requirement.
+    function improve(uint256 account, uint32 scenario) external {
+        Auction storage a = _running(account);
+        Portfolio memory pf = clearing.portfolio(account);
+        Health memory was = risk.assess(pf, a.version, Price.Bid, a.scenario);
+        Health memory is_ = risk.assess(pf, a.version, Price.Bid, scenario);
+        if (is_.mm <= was.mm) revert NotWorse(account);
+        a.scenario = scenario;
+        emit Improved(account, msg.sender, scenario, is_.mm);
+    }
+
+    /// @notice End the auction of an account that is clearly healthy again: E >= Q (1 + buffer / 5), every scenario.
+    function cure(uint256 account) external {
+        Auction storage a = _running(account);
+        uint256 version = params.current();
+        Health memory h = risk.assess(clearing.portfolio(account), version, Price.Bid, risk.ALL());
+        if (h.stale) revert Stale(account);
+        uint256 needed = Fixed.mulUp(h.mm, WAD + _params(version).buffer / 5);
+        if (h.equity < int256(needed)) revert NotYet(account);
+        _end(account, a);
+        a.curedAt = uint40(block.timestamp);
+        emit Cured(account, h.equity, h.mm);
+    }
+
+    function _running(uint256 account) internal view returns (Auction storage a) {
+        a = auctions[account];
+        if (a.flaggedAt == 0) revert NotFlagged(account);
+    }
+
+    function _end(uint256 account, Auction storage a) internal {
+        a.flaggedAt = 0;
+        clearing.setFlag(account, false);
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                      PRICE
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @notice What the auction of an account offers at block.timestamp.
+    function offer(uint256 account) external view returns (Offer memory o) {
+        Auction storage a = _running(account);
+        AuctionParams memory p = _params(a.version);
+        Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        (uint256 t,) = _elapsed(a, h.underlyings);
+        return _offer(h, p, rhoAt(p, t), fundLeft(p, h.mm, a.spent));
+    }
+
+    /// @notice The discount after `t` live seconds: rho0 -> rho1 over t1, -> rho2 over t2, then constant.
+    function rhoAt(AuctionParams memory p, uint256 t) public pure returns (uint256) {
+        if (t < p.t1) return p.rho0 + (p.rho1 - p.rho0) * t / p.t1;
+        t -= p.t1;
+        return t < p.t2 ? p.rho1 + (p.rho2 - p.rho1) * t / p.t2 : p.rho2;
+    }
+
+    /// @dev P = E - rhoPaid Q, never below what the fund may pay; the bidder pays P and the fee.
+    function _offer(Health memory h, AuctionParams memory p, uint256 rho, uint256 left)
+        internal
+        pure
+        returns (Offer memory o)
+    {
+        (o.equity, o.mm, o.rho) = (h.equity, h.mm, rho);
+        o.rhoPaid = rhoPaid(p, h.equity, h.mm, rho);
+        uint256 discount = h.mm * o.rhoPaid / WAD;
+        o.price = h.equity - int256(discount);
+        if (o.price < -int256(left)) o.price = -int256(left);
+        uint256 base = o.price <= 0 ? 0 : Math.min(discount, uint256(o.price));
+        o.fee = Fixed.mulUp(base, p.fee);
+        o.fmax = fmax(h.equity, h.mm, h.convex, o.rhoPaid, p);
+    }
+
+    /// @notice rho, capped where the fund would pay: max(E / Q, rhoFund) while E >= 0, rho2 below.
+    function rhoPaid(AuctionParams memory p, int256 equity, uint256 mm, uint256 rho) public pure returns (uint256) {
+        if (equity < 0 || mm == 0) return Math.min(rho, p.rho2);
+        return Math.min(rho, Math.max(uint256(equity) * WAD / mm, p.rhoFund));
+    }
+
+    /// @notice The largest slice: the rest g has E - rho Q = (1 + b) Q(g) - rho Q g, Q(g) = a g + c g^2.
+    /// With x = E - rho Q, B = (1 + b) a - rho Q, C = (1 + b) c the root is g = 2 x / (B + sqrt(B^2 + 4 C x));
+    /// c = 0 gives 1 - g = (1 + b - h) / (1 + b - rho). Everything when x <= 0 or the rest would be dust.
+    function fmax(int256 equity, uint256 mm, uint256 convex, uint256 rho, AuctionParams memory p)
+        public
+        pure
+        returns (uint256)
+    {
+        int256 cost = int256(mm * rho / WAD);
+        int256 x = equity - cost;
+        if (x <= 0) return WAD;
+        int256 B = int256((mm - convex) * (WAD + p.buffer) / WAD) - cost;
+        uint256 C = convex * (WAD + p.buffer) / WAD;
+        uint256 root = Math.sqrt(uint256(B * B) + 4 * C * uint256(x));
+        // Both forms of the root, so that no difference of nearly equal numbers is taken.
+        uint256 g = B >= 0
+            ? Math.fullMulDivUp(2 * uint256(x), WAD, uint256(B) + root)
+            : Math.fullMulDivUp(uint256(-B) + root, WAD, 2 * C);
+        if (g >= WAD) return 0;
+        uint256 f = WAD - g;
+        if (f < p.minSlice) f = p.minSlice;
+        return mm * g / WAD < p.dust ? WAD : f;
+    }
+
+    /// @dev Live seconds and messages since the clock began, the least over the underlyings. One that joined the
+    /// account later, by a deposit, has no say.
+    function _elapsed(Auction storage a, uint256 set) internal view returns (uint256 t, uint256 rounds) {
+        (t, rounds) = (block.timestamp - a.since, type(uint256).max);
+        uint256 started = a.started;
+        for (uint256 u; set >> u != 0; ++u) {
+            if ((set >> u) & 1 == 0) continue;
+            (uint256 live, uint256 round,,) = oracle.pulse(u);
+            uint256 then = (started >> (64 * u)) & 0xffffffffffffffff;
+            if (then == 0) continue;
+            t = Math.min(t, live - (then >> 24));
+            unchecked {
+                rounds = Math.min(rounds, (round - then) & 0xffffff);
+            }
+        }
+    }
+
+    /// @notice What the fund may still pay for an auction for which it has already paid `spentHere`.
+    function fundLeft(AuctionParams memory p, uint256 mm, uint256 spentHere) public view returns (uint256) {
+        uint256 fund = clearing.fund();
+        uint256 spent = block.timestamp < epochStart + p.epoch ? fundSpent : 0;
+        uint256 here = Math.zeroFloorSub((fund + spentHere) * p.fundPerAuction / WAD, spentHere);
+        uint256 epoch = Math.zeroFloorSub((fund + spent) * p.fundPerEpoch / WAD, spent);
+        return Math.min(mm * p.rhoFund / WAD, Math.min(here, epoch));
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                       BUY
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @notice Buy up to `most` of a flagged account; clipped to fmax, so a smaller offer is not a reason to fail.
+    /// @param limit usd, the most to pay for the whole account, fee included; may be negative
+    /// @param expected changeId of the account; what is bought is what was looked at
+    function bid(uint256 account, uint256 bidder, uint256 most, int256 limit, uint256 expected)
+        external
+        returns (uint256 fraction, int256 paid)
+    {
+        Auction storage a = _running(account);
+        AuctionParams memory p = _params(a.version);
+        Health memory h = _open(account, bidder, expected, a, p);
+        (uint256 t, uint256 rounds) = _elapsed(a, h.underlyings);
+        if (block.timestamp < a.flaggedAt + p.bidDelay || t < p.bidDelay || rounds < p.bidRounds) revert NotYet(account);
+        Offer memory o = _offer(h, p, rhoAt(p, t), fundLeft(p, h.mm, a.spent));
+        fraction = Math.min(most, o.fmax);
+        if (fraction < p.minSlice) revert NothingToDo();
+        paid = _sell(account, bidder, fraction, o, limit, false);
+        if (fraction == o.fmax) {
+            _end(account, a);
+            a.curedAt = 0;
+            emit Closed(account);
+        }
+    }
+
+    /// @notice The backstop takes the whole account at rhoTake: once the clock has passed it and the account is below
+    /// hTake, or after t1.
+    function takeover(uint256 account, uint256 receiver, int256 limit, uint256 expected) external returns (int256 paid) {
+        if (!backstop[address(uint160(receiver))]) revert Unauthorised();
+        Auction storage a = _running(account);
+        AuctionParams memory p = _params(a.version);
+        Health memory h = _open(account, receiver, expected, a, p);
+        (uint256 t,) = _elapsed(a, h.underlyings);
+        bool low = h.equity < int256(h.mm * p.hTake / WAD);
+        if (rhoAt(p, t) < p.rhoTake || !(low || t > p.t1)) revert NotYet(account);
+        Offer memory o = _offer(h, p, p.rhoTake, fundLeft(p, h.mm, a.spent));
+        _spendTake(p, h.mm);
+        paid = _sell(account, receiver, WAD, o, limit, true);
+        _end(account, a);
+        a.curedAt = 0;
+        emit Closed(account);
+    }
+
+    /// @dev Checks common to both ways of buying; the account as it stands at the bid price.
+    function _open(uint256 account, uint256 bidder, uint256 expected, Auction storage a, AuctionParams memory p)
+        internal
+        returns (Health memory h)
+    {
+        _turn(p);
+        if (!clearing.mayAct(bidder, msg.sender)) revert Unauthorised();
+        if (uint160(account) == uint160(bidder)) revert SelfBid(account);
+        if (oracle.level() >= 3) revert Level(3);
+        uint256 actual = clearing.accountOf(account).changeId;
+        if (actual != expected) revert ChangedMeanwhile(expected, actual);
+        h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        if (h.stale) revert Stale(account);
+        _clocks(account, h.underlyings, p.grace);
+    }
+
+    function _sell(uint256 account, uint256 bidder, uint256 f, Offer memory o, int256 limit, bool whole)
+        internal
+        returns (int256 paid)
+    {
+        if (o.price + int256(o.fee) > limit) revert PriceAboveLimit(o.price + int256(o.fee), limit);
+        paid = Fixed.mulUp(o.price, int256(f));
+        o.fee = Fixed.mulUp(o.fee, f);
+        o.price = paid;
+        uint256 fromFund = paid < 0 ? uint256(-paid) : 0;
+        auctions[account].spent += uint104(fromFund);
+        fundSpent += uint104(fromFund);
+        clearing.slice(account, bidder, f, paid, o.fee, fromFund);
+        _sold(account, bidder, f, o, whole);
+    }
+
+    function _sold(uint256 account, uint256 bidder, uint256 f, Offer memory o, bool whole) internal {
+        emit Sold(account, bidder, whole, f, o.rhoPaid, o.price, o.fee, o.equity, o.mm);
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                       CAPS
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @dev Begin a new epoch when the last is over.
+    function _turn(AuctionParams memory p) internal {
+        if (block.timestamp < epochStart + p.epoch) return;
+        (epochStart, fundSpent, taken) = (uint40(block.timestamp), 0, 0);
+    }
+
+    function _spendTake(AuctionParams memory p, uint256 mm) internal {
+        if (taken + mm > p.takePerEpoch) revert OverCap(taken + mm, p.takePerEpoch);
+        taken += uint104(mm);
+    }
+}

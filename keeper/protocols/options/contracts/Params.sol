@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.28;
+
+import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
+import {AuctionParams, ParamSet, RiskParams} from "./interfaces/Types.sol";
+import {Blob} from "./lib/Blob.sol";
+import {Collateral} from "./lib/Collateral.sol";
+import {Scenario} from "./lib/Scenario.sol";
+
+/// @title Params
+/// @notice Parameter sets, append-only. Each set is stored as code and never changes, so a running auction
+/// keeps the version it began with. Bounds are fixed here and encode direction.
+contract Params {
+    /* ------------------------------------------------------------------------------------------------------
+                                                      TYPES
+    ------------------------------------------------------------------------------------------------------ */
+
+    struct Version {
+        address risk; //     where the RiskParams are, see `Blob.sol`
+        address auction; //  where the AuctionParams are
+        uint40 ready; //     when it may be accepted
+    }
+
+    event Proposed(uint256 indexed version, uint256 ready, ParamSet set);
+    event Accepted(uint256 indexed version);
+
+    error Unauthorised();
+    error Bounds(bytes32 parameter);
+    error NotReady(uint256 ready, uint256 now_);
+    error Unknown(uint256 version);
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                     STORAGE
+    ------------------------------------------------------------------------------------------------------ */
+
+    uint256 private constant WAD = 1e18;
+    uint256 public constant MAX_UNDERLYINGS = 4;
+    uint256 public constant MAX_SCENARIOS = 32;
+
+    address public immutable governor;
+    uint256 public immutable delay; // seconds between propose and accept
+
+    Version[] internal versions; //   entry 0 is unused
+    uint256 public current; //        version for new auctions and for health
+
+    constructor(address governor_, uint256 delay_) {
+        governor = governor_;
+        delay = delay_;
+        versions.push();
+    }
+
+    modifier onlyGovernor() {
+        if (msg.sender != governor) revert Unauthorised();
+        _;
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                    GOVERNANCE
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @notice Store a set; it may be accepted `delay` seconds later. The first may be accepted at once.
+    function propose(ParamSet memory set) external onlyGovernor returns (uint256 version) {
+        _checkRisk(set.risk);
+        _checkAuction(set.auction);
+        version = versions.length;
+        uint256 ready = block.timestamp + (current == 0 ? 0 : delay);
+        versions.push(Version(Blob.write(set.risk), Blob.write(set.auction), uint40(ready)));
+        emit Proposed(version, ready, set);
+    }
+
+    /// @notice Make a proposed set the current one; a set that was passed over is gone.
+    function accept(uint256 version) external onlyGovernor {
+        if (version <= current || version >= versions.length) revert Unknown(version);
+        uint256 ready = versions[version].ready;
+        if (block.timestamp < ready) revert NotReady(ready, block.timestamp);
+        current = version;
+        emit Accepted(version);
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                      BOUNDS
+    ------------------------------------------------------------------------------------------------------ */
+
+    function _require(bool ok, bytes32 parameter) internal pure {
+        if (!ok) revert Bounds(parameter);
+    }
+
+    /// @dev Checks, and fills in the logarithms of the scenarios.
+    function _checkRisk(RiskParams memory p) internal pure {
+        _require(p.mmFactor >= 0.1e18 && p.mmFactor <= 2e18, "mmFactor");
+        _require(p.imFactor >= p.mmFactor && p.imFactor <= 4e18, "imFactor");
+        _require(p.floorGrossMm <= 0.1e18, "floorGrossMm");
+        _require(p.floorGrossIm >= p.floorGrossMm && p.floorGrossIm <= 0.2e18, "floorGrossIm");
+        _require(p.floorNaked <= 0.2e18, "floorNaked");
+        _require(p.lambda <= 100e18, "lambda");
+        _require(p.confidence <= 0.5e18, "confidence");
+        _require(p.volPowerShort <= 1e18 && p.volPowerLong <= 1e18, "volPower");
+        _require(p.volDaysFloor >= 3600 && p.volDaysFloor <= 30 days, "volDaysFloor");
+        _require(p.triggerBand > 0 && p.triggerBand <= 0.5e18, "triggerBand");
+        _require(p.bidBand > 0 && p.bidBand <= 0.5e18, "bidBand");
+        uint256 n = p.depths.length;
+        _require(n > 0 && n <= MAX_UNDERLYINGS, "depths");
+        for (uint256 u; u < n; ++u) _require(p.depths[u] >= WAD, "depth");
+        _require(p.assets.length > 0 && p.assets.length <= 8, "assets");
+        for (uint256 a = 1; a < p.assets.length; ++a) {
+            uint256 c = p.assets[a];
+            _require(Collateral.underlying(c) < n, "asset.underlying");
+            _require(Collateral.haircutMm(c) <= Collateral.haircutIm(c), "asset.haircutMm");
+            _require(Collateral.haircutIm(c) <= WAD, "asset.haircutIm");
+        }
+        _require(p.scenarios.length > 0 && p.scenarios.length <= MAX_SCENARIOS, "scenarios");
+        for (uint256 i; i < p.scenarios.length; ++i) {
+            uint256 s = p.scenarios[i];
+            int256 spot = Scenario.spot(s);
+            _require(spot > -1e18 && Scenario.kind(s) <= Scenario.ABSOLUTE, "scenario");
+            _require(Scenario.weight(s) > 0 && Scenario.weight(s) <= WAD, "scenario.weight");
+            p.scenarios[i] = Scenario.withLn(s, Math.lnWad(1e18 + spot));
+        }
+    }
+
+    function _checkAuction(AuctionParams memory a) internal pure {
+        _require(a.buffer > 0 && a.buffer <= 2e18, "buffer");
+        _require(a.rho0 <= a.rho1 && a.rho1 <= a.rho2 && a.rho2 < WAD, "rho");
+        _require(a.t1 > 0 && a.t2 > 0 && a.t1 <= 1 days && a.t2 <= 7 days, "t1, t2");
+        _require(a.rhoFund <= a.rho1, "rhoFund");
+        _require(a.rhoTake <= a.rho1, "rhoTake");
+        _require(a.hTake <= WAD, "hTake");
+        _require(a.fee <= 0.5e18, "fee");
+        _require(a.bidDelay <= 1 hours && a.bidRounds <= 100, "bidDelay");
+        _require(a.grace <= 1 hours && a.cureMemory <= 1 days, "grace");
+        _require(a.minSlice > 0 && a.minSlice <= 0.5e18, "minSlice");
+        _require(a.fundPerAuction <= WAD && a.fundPerEpoch <= WAD, "fund");
+        _require(a.epoch >= 1 minutes && a.epoch <= 7 days, "epoch");
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                      READS
+    ------------------------------------------------------------------------------------------------------ */
+
+    function risk(uint256 version) external view returns (RiskParams memory) {
+        return Blob.risk(versions[version].risk);
+    }
+
+    function auction(uint256 version) external view returns (AuctionParams memory) {
+        return Blob.auction(versions[version].auction);
+    }
+
+    /// @notice Where a set is stored, for contracts that read it themselves.
+    function pointers(uint256 version) external view returns (address risk_, address auction_) {
+        return (versions[version].risk, versions[version].auction);
+    }
+}

@@ -1,0 +1,146 @@
+"""Our own side at one moment: what we hold, what more would cost, what we can afford."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from keeper.margin import black76
+from keeper.model import Costs, Moment
+from keeper.protocols.options.auction import Offer
+from keeper.protocols.options.hedge import Swap, plan_swap
+from keeper.protocols.options.maths import ln_wad
+from keeper.protocols.options.records import State, series_of
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, portfolio, sigma
+from keeper.protocols.options.settings import Settings
+from keeper.protocols.options.slices import cut, merge
+from keeper.units import WAD, mul_up
+
+# Gas in units, measured on the deployed contracts (tests/bench/gas.json keeps them honest).
+FLAG, BID, SWAP, DEPOSIT = 230_000, 420_000, 160_000, 170_000
+FLAG_LEG, MOVED_LEG, MARGIN_LEG = 26_000, 45_000, 50_000
+MOST: Final = 2**24  # of one transaction
+
+
+@dataclass
+class Desk:
+    """Made once per block and then asked about any number of accounts. Money is usd, wad."""
+
+    settings: Settings
+    state: State
+    at: Moment
+    _markets: dict[tuple[int, Price], Market] = field(default_factory=dict)
+
+    # ── prices ──
+
+    def market(self, mode: Price = Price.BID, version: int | None = None) -> Market:
+        key = self.state.version() if version is None else version, mode
+        if key not in self._markets:
+            self._markets[key] = Market(self.state, self.state.params(key[0]).risk, self.at.timestamp, mode)
+        return self._markets[key]
+
+    def portfolio(self, account: int) -> Portfolio:
+        record = self.state.account(account)
+        return portfolio(record, self.state.clearing().assets) if record else Portfolio(0, ())
+
+    def gas(self, units: int) -> int:
+        """What gas costs at the predicted base fee and the usual tip."""
+        wei = units * (self.at.base_fee + self.settings.tip)
+        return mul_up(wei, self.market(Price.SPOT).price(self.settings.coin))
+
+    # ── what we hold ──
+
+    @cached_property
+    def own(self) -> Portfolio:
+        return self.portfolio(self.settings.account)
+
+    @cached_property
+    def health(self) -> Health:
+        return self.market().assess(self.own)
+
+    @cached_property
+    def tokens(self) -> tuple[int, ...]:
+        """Native units of each asset outside the clearing house."""
+        return tuple(self.state.balance(asset) for asset in range(len(self.state.clearing().assets)))
+
+    @property
+    def headroom(self) -> int:
+        """E - Q_im of the own account."""
+        return self.health.equity - self.health.im
+
+    def net_delta(self, u: int) -> int:
+        """Wad units: the account, and what the desk holds beyond its inventory."""
+        flat = self.settings.inventory[u] if u < len(self.settings.inventory) else 0
+        beyond = (self.tokens[u + 1] - flat) * WAD // self.state.clearing().assets[u + 1].unit
+        return self.health.deltas[u] + beyond
+
+    # ── what more would cost ──
+
+    def with_slice(self, pf: Portfolio, fraction: int, offer: Offer) -> Health:
+        """The own account after a bid, as the contract will check it."""
+        paid = Portfolio(-mul_up(offer.price, fraction) - mul_up(offer.fee, fraction), ())
+        return self.market().assess(merge(merge(self.own, cut(pf, fraction)), paid))
+
+    def affordable(self, pf: Portfolio, offer: Offer, least: int) -> int:
+        """The share of ``offer.fmax`` (1, 1/2, 1/4 ..., wad) that leaves margin and reserve; 0 when none does."""
+        share = WAD
+        while offer.fmax * share // WAD >= least:
+            h = self.with_slice(pf, offer.fmax * share // WAD, offer)
+            if h.equity - h.im >= self.settings.reserve:
+                return share
+            share //= 2
+        return 0
+
+    def hedges(self, deltas: Sequence[int]) -> tuple[Swap, ...]:
+        """Swaps that take ``deltas`` (wad units per underlying) off, where they are worth more than the band."""
+        swaps, cash = list[Swap](), self.tokens[0]
+        assets = self.state.clearing().assets
+        for u, delta in enumerate(deltas):
+            pool, price = self.state.pool(u), self.market().price(u) if delta else 0
+            if pool is None or abs(delta) * price // WAD <= self.settings.band:
+                continue
+            held = self.tokens[u + 1]
+            swap = plan_swap(pool, delta, price, u, assets[u + 1], assets[0], held, cash, self.settings.tolerance)
+            if swap is not None:
+                swaps.append(swap)
+                cash -= 0 if swap.sell else swap.amount_in
+        return tuple(swaps)
+
+    def overdrawn(self, swaps: Sequence[Swap]) -> bool:
+        """Whether these swaps together need more than the desk holds."""
+        wanted = [0] * len(self.tokens)
+        for swap in swaps:
+            wanted[swap.underlying + 1 if swap.sell else 0] += swap.amount_in
+        return any(want > have for want, have in zip(wanted, self.tokens, strict=True))
+
+    def costs(self, pf: Portfolio, fraction: int, swaps: Sequence[Swap], gas: int) -> Costs:
+        """Of holding ``fraction`` of a portfolio once it is ours, and of getting there."""
+        margin = self.market().assess(merge(self.own, cut(pf, fraction))).im - self.health.im
+        fee = self.gas(gas)
+        return Costs(
+            gas=fee,
+            hedge=sum(max(0, swap.cost) for swap in swaps),
+            carry=mul_up(self._spreads(pf), fraction) + mul_up(max(0, margin), self.settings.capital),
+            failure=mul_up(fee, self.settings.reverts),
+        )
+
+    def _spreads(self, pf: Portfolio) -> int:
+        """Half the quoted spread of every leg: vega times vol points, at least a part of spot."""
+        total, market = 0, self.market()
+        for word, size in pf.legs:
+            series = series_of(word)
+            t = market.term(series.underlying, series.expiry)
+            ln = ln_wad(t.forward * WAD // series.strike) if t.forward else 0
+            w = sigma(t, ln) * t.root_t // WAD
+            _, vega = black76.gamma_vega(t.forward / WAD, series.strike / WAD, w / WAD)
+            spread = int(float(vega) * t.root_t * self.settings.half_spread / WAD)
+            least = mul_up(market.price(series.underlying), self.settings.least_spread)
+            total += mul_up(abs(size), max(spread, least))
+        return total
+
+    def bid_gas(self, pf: Portfolio, swaps: int) -> int:
+        """Units a bid takes: legs moved, and initial margin over own and bought legs."""
+        together = len({leg.series for leg in (*pf.legs, *self.own.legs)})
+        return BID + MOVED_LEG * len(pf.legs) + MARGIN_LEG * together + SWAP * swaps

@@ -1,0 +1,183 @@
+"""What the book of the clearing house holds: one immutable record per key.
+
+kind       id                        record
+account    account                   Account
+auction    account                   Auction
+feed       underlying                oracle.Feed
+smile      underlying, expiry        oracle.Smile
+step       underlying, boundary      oracle.Step
+breaker    0                         oracle.Breaker
+config     0                         oracle.Config
+params     version                   params.ParamSet
+current    0                         int, the accepted version
+clearing   0                         Clearing: fund, assets
+caps       0                         Caps: what the epoch has used
+pool       underlying                Pool
+backstop   address                   True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+from keeper.model import Key
+from keeper.ports import View
+from keeper.protocols.options.oracle import Breaker, Config, Feed, Smile, Step
+from keeper.protocols.options.params import ParamSet
+from keeper.units import WAD
+
+
+class Series(NamedTuple):
+    """What a leg is of: the upper half of its word."""
+
+    underlying: int
+    expiry: int
+    is_call: bool
+    strike: int  # wad
+
+    @property
+    def name(self) -> str:
+        return f"{self.underlying}-{self.expiry}-{self.strike / WAD:g}-{'C' if self.is_call else 'P'}"
+
+
+class Leg(NamedTuple):
+    series: int  # word >> 128; sorts by underlying, then expiry
+    size: int  # contracts, wad, negative when short
+
+
+def pack_leg(underlying: int, expiry: int, is_call: bool, strike: int, size: int) -> int:
+    """One leg as the word of ``Leg.sol``. ``strike`` has 8 decimals, ``size`` is wad."""
+    series = underlying << 112 | expiry << 72 | int(is_call) << 64 | strike
+    return series << 128 | size & (2**128 - 1)
+
+
+def unpack_leg(word: int) -> Leg:
+    size = word & (2**128 - 1)
+    return Leg(word >> 128, size - 2**128 if size >> 127 else size)
+
+
+def series_of(series: int) -> Series:
+    return Series(
+        series >> 112 & 0xFF, series >> 72 & 0xFFFFFFFFFF, bool(series >> 64 & 1), (series & 2**64 - 1) * 10**10
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    cash: int  # usd
+    legs: tuple[Leg, ...]  # sorted
+    collateral: tuple[int, ...]  # native units, by asset id; entry 0 is cash and stays 0
+    change_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Auction:
+    """``Liquidator.Auction``; ``flagged_at`` 0 when no auction runs."""
+
+    version: int
+    scenario: int  # a byte per underlying
+    flagged_at: int
+    cured_at: int
+    since: int
+    spent: int  # usd, paid by the fund
+    started: int  # packed clocks and rounds
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    token: bytes
+    unit: int  # 10^decimals
+
+
+@dataclass(frozen=True, slots=True)
+class Clearing:
+    fund: int = 0  # usd
+    assets: tuple[Asset, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    epoch_start: int = 0
+    fund_spent: int = 0  # usd
+    taken: int = 0  # usd of requirement
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    base: int  # reserve, native units
+    quote: int
+
+
+def smile_key(underlying: int, expiry: int) -> Key:
+    return Key("smile", underlying << 40 | expiry)
+
+
+def step_key(underlying: int, index: int) -> Key:
+    return Key("step", underlying << 40 | index)
+
+
+class Steps(Sequence[Step]):
+    """The settlement steps of one underlying, by time."""
+
+    def __init__(self, view: View, underlying: int) -> None:
+        self._view, self._underlying = view, underlying
+
+    def __len__(self) -> int:
+        return cast("int | None", self._view.get(Key("steps", self._underlying))) or 0
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._view.get(step_key(self._underlying, index))
+
+
+class State:
+    """Typed reading of a view."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+
+    def _one(self, kind: str, id: int = 0) -> Any:
+        return self.view.get(Key(kind, id))
+
+    def account(self, id: int) -> Account | None:
+        return cast("Account | None", self._one("account", id))
+
+    def auction(self, id: int) -> Auction | None:
+        return cast("Auction | None", self._one("auction", id))
+
+    def feed(self, underlying: int) -> Feed | None:
+        return cast("Feed | None", self._one("feed", underlying))
+
+    def smile(self, underlying: int, expiry: int) -> Smile | None:
+        return cast("Smile | None", self.view.get(smile_key(underlying, expiry)))
+
+    def steps(self, underlying: int) -> Steps:
+        return Steps(self.view, underlying)
+
+    def breaker(self) -> Breaker:
+        return cast("Breaker | None", self._one("breaker")) or Breaker()
+
+    def config(self) -> Config:
+        return cast(Config, self._one("config"))
+
+    def version(self) -> int:
+        return cast("int | None", self._one("current")) or 0
+
+    def params(self, version: int) -> ParamSet:
+        return cast(ParamSet, self._one("params", version))
+
+    def clearing(self) -> Clearing:
+        return cast("Clearing | None", self._one("clearing")) or Clearing()
+
+    def caps(self) -> Caps:
+        return cast("Caps | None", self._one("caps")) or Caps()
+
+    def pool(self, underlying: int) -> Pool | None:
+        return cast("Pool | None", self._one("pool", underlying))
+
+    def balance(self, asset: int) -> int:
+        return cast("int | None", self._one("balance", asset)) or 0
+
+    def is_backstop(self, address: bytes) -> bool:
+        return bool(self._one("backstop", int.from_bytes(address, "big")))

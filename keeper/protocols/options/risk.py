@@ -1,0 +1,290 @@
+"""``Risk.sol`` in Python: equity and requirement of a portfolio, equal to the contract to the wei.
+
+A ``Market`` is everything that does not depend on the account: prices, shocked forwards and the value of each
+series in each scenario. It is made once per moment, price and parameter set, and then serves any number of accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from keeper.protocols.options import oracle
+from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt, value
+from keeper.protocols.options.params import RiskParams, Shock
+from keeper.protocols.options.records import Account, Asset, Leg, State, series_of
+from keeper.units import BPS, WAD, YEAR, clamp, div_trunc, mul_down, mul_up
+
+SIGMA_MIN: Final = WAD // 20
+SIGMA_MAX: Final = 5 * WAD
+ALL: Final = None  # every scenario
+DAYS_30: Final = 30 * 86_400
+
+
+class Price(IntEnum):
+    SPOT = 0
+    TRIGGER = 1
+    BID = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Portfolio:
+    """What ``Clearing.portfolio`` returns: collateral in wad units by asset id, legs sorted."""
+
+    cash: int
+    legs: tuple[Leg, ...]
+    collateral: tuple[int, ...] = ()
+
+
+def portfolio(account: Account, assets: Sequence[Asset]) -> Portfolio:
+    amounts = (amount * WAD // asset.unit for amount, asset in zip(account.collateral, assets, strict=False))
+    return Portfolio(account.cash, account.legs, tuple(amounts))
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``Types.Health``. All amounts usd."""
+
+    equity: int
+    mm: int
+    im: int
+    convex: int
+    loss: int
+    worst: int
+    underlyings: int
+    clamped: bool
+    stale: bool
+    deltas: tuple[int, ...] = ()  # units of each underlying, collateral included; not on chain
+
+    @property
+    def healthy(self) -> bool:
+        return self.equity >= self.mm
+
+
+class Term(NamedTuple):
+    """What all series of one expiry share; see ``Risk.Term``."""
+
+    forward: int
+    discount: int
+    open: int
+    root_t: int
+    smile: oracle.SmileNow
+    confidence: int
+    forwards: tuple[int, ...]
+    lns: tuple[int, ...]
+    factors: tuple[int, ...]
+    addends: tuple[int, ...]
+
+
+class Valued(NamedTuple):
+    """One series in every scenario, undiscounted."""
+
+    now: int  # wad
+    delta: int  # wad, per unit of the underlying, before ``open``
+    shocked: tuple[int, ...]  # wad, per scenario
+
+
+@dataclass(slots=True)
+class _Book:
+    """Sums over the legs of one underlying; see ``Risk.Book``."""
+
+    carried: list[int]
+    worth: int = 0
+    delta: int = 0
+    calls: int = 0
+    puts: int = 0
+    shorts: int = 0
+    doubt: int = 0
+
+
+@dataclass(slots=True)
+class Market:
+    """Prices and series values at one moment, in one price mode, under one parameter set."""
+
+    state: State
+    params: RiskParams
+    now: int
+    mode: Price
+    _prices: dict[int, tuple[int, oracle.Prices]] = field(default_factory=dict)
+    _terms: dict[tuple[int, int], Term] = field(default_factory=dict)
+    _values: dict[int, Valued] = field(default_factory=dict)
+
+    def price(self, underlying: int) -> int:
+        """The clamped price, wad."""
+        return self._price(underlying)[0]
+
+    def _price(self, underlying: int) -> tuple[int, oracle.Prices]:
+        if underlying not in self._prices:
+            feed = self.state.feed(underlying)
+            if feed is None:
+                raise LookupError(f"underlying {underlying} has no price")
+            quote = oracle.prices(feed, self.now, self.state.breaker(), self.state.config())
+            self._prices[underlying] = clamp_price(quote, self.mode, self.params), quote
+        return self._prices[underlying]
+
+    def term(self, underlying: int, expiry: int) -> Term:
+        key = underlying, expiry
+        if key not in self._terms:
+            self._terms[key] = self._term(underlying, expiry)
+        return self._terms[key]
+
+    def _term(self, underlying: int, expiry: int) -> Term:
+        price, quote = self._price(underlying)
+        config, feed, raw = self.state.config(), self.state.feed(underlying), self.state.smile(underlying, expiry)
+        if feed is None or raw is None:
+            raise LookupError(f"underlying {underlying} has no smile for expiry {expiry}")
+        smile = oracle.smile(raw, self.now, config)
+        left = max(0, expiry - self.now)
+        root_t = sqrt(left * 10**36 // YEAR)
+        discount = exp_wad(div_trunc(-smile.rate * left, YEAR))
+        fixed, open_ = oracle.observed(feed, self.state.steps(underlying), expiry, self.now, config)
+        rest = price * open_ // WAD
+        forward = (fixed + rest) * WAD // discount
+        moving = rest * WAD // (fixed + rest) if fixed else WAD
+        shocks = self._shocks(forward, moving, root_t, left)
+        return Term(forward, discount, open_, root_t, smile, min(quote.confidence, smile.confidence), *shocks)
+
+    def _shocks(
+        self, forward: int, moving: int, root_t: int, left: int
+    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        slope = vol_slope(self.params, left)
+        forwards, lns, factors, addends = [], [], [], []
+        for s in self.params.scenarios:
+            move = div_trunc(s.spot * 10**14 * moving, WAD)
+            forwards.append(forward * (WAD + move) // WAD)
+            lns.append(s.ln if moving == WAD else ln_wad(WAD + move))
+            vol = s.vol * 10**14
+            scaled = {Shock.TERM: div_trunc(vol * slope, WAD), Shock.RELATIVE: vol}.get(s.kind, 0)
+            factors.append(max(0, WAD + scaled))
+            addends.append(div_trunc(vol * root_t, WAD) if s.kind == Shock.ABSOLUTE else 0)
+        return tuple(forwards), tuple(lns), tuple(factors), tuple(addends)
+
+    def value(self, series: int) -> Valued:
+        if series not in self._values:
+            self._values[series] = self._value(series)
+        return self._values[series]
+
+    def _value(self, series: int) -> Valued:
+        underlying, expiry, is_call, k = series_of(series)
+        t = self.term(underlying, expiry)
+        ln = ln_wad(t.forward * WAD // k) if t.forward else 0
+        w = sigma(t, ln) * t.root_t // WAD
+        now, n1 = value(is_call, t.forward, k, ln, w)
+        shocked = tuple(
+            value(is_call, forward, k, ln + shift, max(0, w * factor // WAD + addend))[0]
+            for forward, shift, factor, addend in zip(t.forwards, t.lns, t.factors, t.addends, strict=True)
+        )
+        return Valued(now, n1 if is_call else n1 - WAD, shocked)
+
+    # ── health ──
+
+    def assess(self, pf: Portfolio, named: int | None = ALL) -> Health:
+        """``Risk.assess``. ``named``: None for all scenarios, or one scenario index per underlying, a byte each."""
+        equity, mm, im, convex, loss, worst, used, clamped, stale = pf.cash, 0, 0, 0, 0, 0, 0, False, False
+        deltas = []
+        by_underlying = {u: tuple(legs) for u, legs in groupby(pf.legs, lambda leg: leg.series >> 112)}
+        if by_underlying.keys() - range(len(self.params.depths)):
+            raise LookupError("unknown underlying")
+        for u in range(len(self.params.depths)):
+            legs, units = by_underlying.get(u, ()), self._collateral(pf, u)
+            if not legs and not units:
+                deltas.append(0)
+                continue
+            price, quote = self._price(u)
+            scenarios = range(len(self.params.scenarios)) if named is ALL else (named >> 8 * u & 0xFF,)
+            book = self._revalue(legs, scenarios)
+            value_ = mul_down(units, price)
+            equity += book.worth + value_
+            lost, at = self._loss(book, value_, scenarios)
+            size = self._size(u, abs(book.delta + units), price)
+            both = size + self._shared(book, price)
+            shorts = mul_up(book.shorts, price)
+            cut_mm, cut_im = self._haircuts(pf, u, price)
+            mm += mul_up(self.params.mm_factor, lost) + both + mul_up(shorts, self.params.floor_gross_mm) + cut_mm
+            im += mul_up(self.params.im_factor, lost) + both + mul_up(shorts, self.params.floor_gross_im) + cut_im
+            convex, loss, worst, used = convex + size, loss + lost, worst | at << 8 * u, used | 1 << u
+            clamped, stale = clamped or price != quote.spot, stale or quote.stale
+            deltas.append(book.delta + units)
+        return Health(equity, mm, im, convex, loss, worst, used, clamped, stale, tuple(deltas))
+
+    def _collateral(self, pf: Portfolio, underlying: int) -> int:
+        held = zip(pf.collateral[1:], self.params.assets[1:], strict=False)
+        return sum(amount for amount, asset in held if asset.underlying == underlying)
+
+    def _revalue(self, legs: Iterable[Leg], scenarios: Sequence[int]) -> _Book:
+        """Fold over expiries: c <- min(c, 0) + g."""
+        b = _Book([0] * len(scenarios))
+        for (u, expiry), group in groupby(legs, lambda leg: (leg.series >> 112, leg.series >> 72 & 0xFFFFFFFFFF)):
+            t = self.term(u, expiry)
+            gained, worth, calls, puts = [0] * len(scenarios), 0, 0, 0
+            for series, n in group:
+                v = self.value(series)
+                worth += mul_down(n, v.now)
+                gained = [g + mul_down(n, v.shocked[s] - v.now) for g, s in zip(gained, scenarios, strict=True)]
+                b.delta += div_trunc(div_trunc(n * v.delta, WAD) * t.open, WAD)
+                b.shorts += max(0, -n)
+                b.doubt += abs(n) * (BPS - t.confidence) // BPS
+                calls, puts = (calls + n, puts) if series >> 64 & 1 else (calls, puts + n)
+            b.worth += mul_down(worth, t.discount)
+            b.carried = [min(c, 0) + mul_down(g, t.discount) for c, g in zip(b.carried, gained, strict=True)]
+            b.calls, b.puts = min(b.calls, 0) + calls, min(b.puts, 0) + puts
+        return b
+
+    def _loss(self, b: _Book, collateral: int, scenarios: Sequence[int]) -> tuple[int, int]:
+        """(worst weighted loss, its scenario)."""
+        loss, worst = 0, 0 if len(scenarios) > 1 else scenarios[0]
+        for pnl, index in zip(b.carried, scenarios, strict=True):
+            s = self.params.scenarios[index]
+            if collateral:
+                pnl = min(pnl, 0) + mul_down(collateral, s.spot * 10**14)
+            weighted = mul_up(max(0, -pnl), s.weight * 10**14)
+            if weighted > loss:
+                loss, worst = weighted, index
+        return loss, worst
+
+    def _size(self, underlying: int, delta: int, price: int) -> int:
+        """lambda (delta p)^2 / depth, usd: the part of the requirement that grows with the square of the size."""
+        exposure = mul_up(delta, price)
+        return mul_up(self.params.lambda_, -(-exposure * exposure // self.params.depths[underlying]))
+
+    def _shared(self, b: _Book, price: int) -> int:
+        """Naked shorts and low confidence, usd."""
+        naked = max(0, -b.calls) + max(0, -b.puts)
+        doubt = mul_up(mul_up(b.doubt, price), self.params.confidence)
+        return mul_up(mul_up(naked, price), self.params.floor_naked) + doubt
+
+    def _haircuts(self, pf: Portfolio, underlying: int, price: int) -> tuple[int, int]:
+        mm = im = 0
+        for amount, asset in zip(pf.collateral[1:], self.params.assets[1:], strict=False):
+            if asset.underlying == underlying and amount:
+                worth = mul_up(amount, price)
+                mm, im = mm + mul_up(worth, asset.haircut_mm), im + mul_up(worth, asset.haircut_im)
+        return mm, im
+
+
+def clamp_price(quote: oracle.Prices, mode: Price, p: RiskParams) -> int:
+    """``Risk.price``: spot, limited to a band around a mark."""
+    if mode == Price.SPOT:
+        return quote.spot
+    mark, band = (quote.slow, p.trigger_band) if mode == Price.TRIGGER else (quote.fast, p.bid_band)
+    return clamp(quote.spot, mark * (WAD - band) // WAD, mark * (WAD + band) // WAD)
+
+
+def vol_slope(p: RiskParams, left: int) -> int:
+    """``Risk.volSlope``: (30 days / t)^power, wad."""
+    t = max(left, p.vol_days_floor)
+    power = p.vol_power_short if t <= DAYS_30 else p.vol_power_long
+    return exp_wad(div_trunc(ln_wad(DAYS_30 * WAD // t) * power, WAD))
+
+
+def sigma(t: Term, ln: int) -> int:
+    """``Risk._sigma``: atm + skew x + curv x^2 within [SIGMA_MIN, SIGMA_MAX], x = ln(K / F) / sqrt(t)."""
+    if not t.root_t:
+        return 0
+    x = div_trunc(-ln * WAD, t.root_t)
+    s = t.smile
+    raw = s.atm + div_trunc(s.skew * x, WAD) + div_trunc(s.curv * div_trunc(x * x, WAD), WAD)
+    return clamp(raw, SIGMA_MIN, SIGMA_MAX)

@@ -1,0 +1,56 @@
+"""What the adapter must be told: where the contracts are, who we are, and what things are worth to us."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from keeper.model import Address
+from keeper.units import wad
+
+
+@dataclass(frozen=True)
+class Contracts:
+    """One deployment. ``tokens`` by asset id (0 is cash), ``pools`` by underlying."""
+
+    clearing: Address
+    liquidator: Address
+    oracle: Address
+    params: Address
+    tokens: tuple[Address, ...]
+    pools: tuple[Address, ...]
+    since: int = 0  # block of the deployment
+
+    @cached_property
+    def names(self) -> Mapping[Address, str]:
+        """Which contract an address is, for those whose events make up the book."""
+        return {
+            self.clearing: "Clearing",
+            self.liquidator: "Liquidator",
+            self.oracle: "Oracle",
+            self.params: "Params",
+        }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Who we are, and what a portfolio costs us to hold and to leave.
+
+    Quoted half spreads of real chains: 1 vol point in calm, 2 to 6 in a crash (at the money to the wings).
+    """
+
+    contracts: Contracts
+    account: int  # own account in the clearing house
+    desk: Address  # holds the capital and owns the account
+    coin: int = 0  # underlying whose price is the chain's coin
+    tip: int = 10**9  # wei per gas that a usual transaction pays on top of the base fee
+    reserve: int = 0  # usd of own initial margin that bids leave untouched
+    floor: int = 0  # usd of E - Q_im below which the own account is topped up
+    band: int = wad(10_000)  # usd of own net delta that is tolerated
+    inventory: tuple[int, ...] = ()  # native units of each underlying that the desk holds when it is flat
+    half_spread: int = wad("0.02")  # wad, vol points of vega
+    least_spread: int = wad("0.0003")  # wad of spot per contract
+    capital: int = wad("0.0002")  # wad of own initial margin, for the time it is held
+    reverts: int = wad("0.05")  # wad, probability that a transaction reverts
+    tolerance: int = wad("0.02")  # wad, how much worse than planned a swap may be before everything reverts

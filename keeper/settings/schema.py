@@ -1,0 +1,175 @@
+"""Every option there is, with its unit and its default. ``config/keeper.toml`` tells the same story to operators.
+
+Integers are exact and in the smallest unit: milliseconds, wei, US dollars in wad.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+
+from keeper.errors import Misconfigured
+from keeper.observe import redact
+from keeper.settings.located import Problem, Unusable
+from keeper.settings.positions import Keys
+from keeper.settings.quantities import COIN, DURATION, MONEY
+from keeper.settings.secrets import Endpoint, Secret, path
+from keeper.settings.sources import Sources
+
+
+def _endpoint(written: object, info: ValidationInfo) -> Endpoint:
+    return Endpoint(written, (info.context or {}).get("environ", {}))
+
+
+Milliseconds = Annotated[int, BeforeValidator(DURATION.parse), PlainSerializer(DURATION.show, when_used="json")]
+Wei = Annotated[int, BeforeValidator(COIN.parse), PlainSerializer(COIN.show, when_used="json")]
+Usd = Annotated[int, BeforeValidator(MONEY.parse), PlainSerializer(MONEY.show, when_used="json")]
+Folder = Annotated[Path, BeforeValidator(path)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Address = Annotated[Endpoint, PlainValidator(_endpoint), PlainSerializer(str)]
+
+
+def _written(default: str, *, gt: int | None = None) -> Any:
+    """A default in the spelling that operators use."""
+    return Field(default, validate_default=True, gt=gt)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Keeper(Section):
+    name: str = "keeper"
+    mode: Literal["dry", "live"] = "dry"
+    state: Folder = _written("state")
+
+
+class Chain(Section):
+    id: int = Field(gt=0)
+    rpc: Address
+    block_time: Milliseconds = _written("12s", gt=0)
+    confirmations: int = Field(default=3, gt=0)  # blocks, the including one counted
+    max_head_age: Milliseconds = _written("60s", gt=0)
+    retry_for: Milliseconds = _written("60s")
+
+    @model_validator(mode="after")
+    def _head_may_age(self) -> Self:
+        if self.max_head_age <= self.block_time:
+            raise ValueError("max_head_age must exceed block_time, or every head is too old")
+        return self
+
+
+class Signer(Section):
+    keystore: Folder | None = None
+    password: Secret | None = None
+    key: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if (self.keystore is None) == (self.key is None):
+            raise ValueError("needs either keystore and password, or key")
+        if (self.keystore is None) != (self.password is None):
+            raise ValueError("keystore and password belong together")
+        if self.key and self.key.env is None:
+            raise ValueError('key must be { env = "NAME" }')
+        return self
+
+
+class Protocol(Section):
+    """``options`` are the adapter's own keys: contracts, account, desk, since and whatever else it knows."""
+
+    model_config = ConfigDict(extra="allow")
+
+    chain: str
+    adapter: str
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return self.model_extra or {}
+
+
+class Strategy(Section):
+    use: str = Field(pattern=r"^[^:\s]+:[A-Za-z_]\w*$")  # module:Class or path/to/file.py:Class
+    protocols: Names
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Risk(Section):
+    max_gas_price: Wei = _written("200 gwei")  # per gas
+    max_fee_per_tx: Wei = _written("0.05 ETH")
+    max_inflight: int = Field(default=4, gt=0)
+    min_profit: Usd = _written("$5")
+    reserve: Usd = _written("$0")
+
+
+class Record(Section):
+    enabled: bool = False
+    folder: Folder = _written("recordings")
+
+
+class Log(Section):
+    format: Literal["auto", "console", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section):
+    version: Literal[1] = Field(default=1, alias="schema")
+    keeper: Keeper = Keeper()
+    chains: dict[str, Chain] = Field(default_factory=dict)
+    signers: dict[str, Signer] = Field(default_factory=dict)
+    protocols: dict[str, Protocol] = Field(default_factory=dict)
+    strategies: dict[str, Strategy] = Field(default_factory=dict)
+    risk: Risk = Risk()
+    record: Record = Record()
+    log: Log = Log()
+
+    _sources: Sources = PrivateAttr(default_factory=Sources)
+    _unset: tuple[Problem, ...] = PrivateAttr(())
+
+    def attach(self, sources: Sources, unset: tuple[Problem, ...]) -> None:
+        """Remember where everything came from; called once, by ``load``."""
+        self._sources, self._unset = sources, unset
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, defaults included, in canonical spelling and without secrets."""
+        shown: dict[str, Any] = redact.value(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return shown
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the dump: two configurations that mean the same have the same."""
+        canonical = json.dumps(self.dump(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def origin(self) -> Mapping[str, tuple[str, ...]]:
+        """Dotted key -> the places that set it, the winner first. A key that is not in it has its default."""
+        return self._sources.origin
+
+    def fault(self, keys: Keys, message: str, *, hint: str = "", help: str = "") -> Misconfigured:
+        """An error at a value that only its user could judge: an adapter's option, a strategy's class."""
+        return Unusable([Problem("KC103", message, self._sources.place(keys, value=True), hint, help)])
+
+    def require_environment(self) -> None:
+        """Raise Unusable unless every environment variable is set that these settings will need."""
+        if self._unset:
+            raise Unusable(self._unset)

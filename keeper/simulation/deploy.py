@@ -1,0 +1,127 @@
+"""Put the clearing house, its tokens, pools and a keeper's desk on a node that lets us send from any address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eth_utils.crypto import keccak
+
+from keeper.errors import Broken, KeeperError, Reverted
+from keeper.model import Address
+from keeper.protocols.abi import Contract, load
+from keeper.protocols.options.oracle import Config
+from keeper.protocols.options.params import ParamSet
+from keeper.simulation.node import Anvil
+from keeper.units import WAD
+
+GAS: Final = 16_000_000  # below the cap per transaction
+CASH: Final = ("US dollars", "USDC", 6)
+BASES: Final = (("Wrapped ether", "WETH", 18), ("Wrapped bitcoin", "WBTC", 8))
+LOCAL_ORACLE: Final = Config(
+    slow_t=30, fast_t=6, smile_t=60, smile_band=WAD // 10, max_age=30, smile_age=240, window=60
+)
+
+
+def options() -> dict[str, Contract]:
+    """The compiled contracts of the options protocol."""
+    return dict(load("keeper.protocols.options"))
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where everything is. ``tokens`` by asset id, ``pools`` by underlying."""
+
+    block: int  # the first block that can hold an event
+    oracle: Address
+    params: Address
+    risk: Address
+    clearing: Address
+    liquidator: Address
+    tokens: tuple[Address, ...]
+    pools: tuple[Address, ...]
+
+
+class Driver:
+    """Sends from any address, one transaction a block unless batched; raises Broken when one fails."""
+
+    def __init__(self, node: Anvil) -> None:
+        self.node = node
+        node.rpc("anvil_autoImpersonateAccount", True)
+        self.nonces: dict[Address, int] = {}
+
+    def send_all(self, txs: Sequence[tuple[Address, Address | None, bytes]], timestamp: int | None = None) -> list[Any]:
+        """``(from, to, data)`` each, mined together in order; their receipts."""
+        calls = [("eth_sendTransaction", self._request(tx) | {"nonce": hex(self._nonce(tx[0]))}) for tx in txs]
+        hashes = self.node.batch(calls)
+        receipts: list[Any] = []
+        while len(receipts) < len(hashes):  # a block may not hold all of them
+            self.node.mine(timestamp)
+            got = self.node.batch([("eth_getTransactionReceipt", h) for h in hashes[len(receipts) :]])
+            done = [r for r in got if r is not None]
+            if not done:
+                raise Broken("a transaction of the set-up was not mined")
+            receipts += done
+        for tx, receipt in zip(txs, receipts, strict=True):
+            if receipt["status"] != "0x1":
+                raise Broken(f"a transaction of the set-up failed: {self._why(tx)}")
+        return receipts
+
+    def _nonce(self, sender: Address) -> int:
+        if sender not in self.nonces:
+            self.nonces[sender] = int(self.node.rpc("eth_getTransactionCount", sender, "latest"), 16)
+            self.node.set_balance(sender, 10**24)
+        self.nonces[sender] += 1
+        return self.nonces[sender] - 1
+
+    def _request(self, tx: tuple[Address, Address | None, bytes]) -> dict[str, Any]:
+        sender, to, data = tx
+        return {"from": sender, "data": data, "gas": hex(GAS)} | ({"to": to} if to else {})
+
+    def _why(self, tx: tuple[Address, Address | None, bytes]) -> str:
+        try:
+            self.node.rpc("eth_call", self._request(tx), "latest")
+        except KeeperError as error:
+            return f"{error} {error.data.hex() if isinstance(error, Reverted) else ''}"
+        return "it succeeds now"
+
+    def send(self, sender: Address, to: Address, data: bytes) -> Any:
+        return self.send_all([(sender, to, data)])[0]
+
+    def deploy(self, sender: Address, contract: Contract, *args: Any) -> Address:
+        receipt = self.send_all([(sender, None, contract.creation(*args))])[0]
+        return bytes.fromhex(receipt["contractAddress"][2:])
+
+    def done(self) -> None:
+        self.node.rpc("anvil_autoImpersonateAccount", False)
+
+
+def actor(name: str, seed: int = 0) -> tuple[bytes, Address]:
+    """(private key, address) of a participant of a local world; the same for the same name and seed."""
+    from eth_keys.datatypes import PrivateKey
+
+    key = bytes(keccak(text=f"keeper local world {seed}: {name}"))
+    return key, PrivateKey(key).public_key.to_canonical_address()
+
+
+def deploy(
+    driver: Driver, governor: Address, publisher: Address, sets: ParamSet, config: Config = LOCAL_ORACLE, delay: int = 0
+) -> Deployment:
+    """Tokens, oracle, parameters, clearing house, liquidator and one empty pool per underlying."""
+    c = options()
+    block = driver.node.head().number + 1
+    tokens = [driver.deploy(governor, c["Token"], *token) for token in (CASH, *BASES)]
+    seconds = (config.slow_t, config.fast_t, config.smile_t, config.smile_band, config.max_age, config.smile_age)
+    oracle = driver.deploy(governor, c["Oracle"], (publisher, governor, governor, *seconds, config.window))
+    params = driver.deploy(governor, c["Params"], governor, delay)
+    risk = driver.deploy(governor, c["Risk"], oracle, params)
+    clearing = driver.deploy(governor, c["Clearing"], oracle, params, risk, tokens[0])
+    liquidator = driver.deploy(governor, c["Liquidator"], clearing)
+    pools = [driver.deploy(governor, c["SpotPool"], token, tokens[0]) for token in tokens[1:]]
+    driver.send(governor, clearing, c["Clearing"].call("setLiquidator", liquidator))
+    for token in tokens[1:]:
+        driver.send(governor, clearing, c["Clearing"].call("list", token))
+    driver.send(governor, params, c["Params"].call("propose", sets.as_abi()))
+    driver.send(governor, params, c["Params"].call("accept", 1))
+    return Deployment(block, oracle, params, risk, clearing, liquidator, tuple(tokens), tuple(pools))

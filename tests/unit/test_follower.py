@@ -1,0 +1,336 @@
+"""The follower on a scripted chain and a virtual clock: what is delivered, in which order, at what cost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from keeper.chain.follower import Follower, Limits
+from keeper.chain.rpc import RpcError
+from keeper.errors import Broken, ChainLost, KeeperError, NodeUnavailable, RateLimited, StaleRead, WrongChain
+from keeper.model import BlockBatch, BlockRef, ChainEvent, Interests, LogFilter, Read, Rollback
+from keeper.ports import Clock
+from keeper.testing.chain import ScriptedChain, log
+from keeper.testing.clock import VirtualClock
+
+POOL, OTHER = b"\x01" * 20, b"\x02" * 20
+TOPIC = b"\x0a" * 32
+HERE = log(POOL, TOPIC)
+ELSEWHERE = log(OTHER, TOPIC)
+WANTED = Interests(logs=(LogFilter(POOL),), reads=(Read("price", POOL, b"\x50"),))
+NEAR = Limits(depth=1_000)
+FAR = Limits(depth=4, span=5)
+
+Stream = AsyncIterator[ChainEvent]
+
+
+def follow(
+    chain: ScriptedChain,
+    start: int = 0,
+    limits: Limits = NEAR,
+    interests: Callable[[], Sequence[Interests]] = lambda: [WANTED],
+    clock: Clock | None = None,
+) -> Stream:
+    return Follower(chain, interests, clock or VirtualClock(auto=True), limits).events(start)
+
+
+async def take(stream: Stream, count: int) -> list[ChainEvent]:
+    async with asyncio.timeout(5):
+        return [await anext(stream) for _ in range(count)]
+
+
+def refs(events: Sequence[ChainEvent]) -> list[BlockRef]:
+    return [event.ref for event in events if isinstance(event, BlockBatch)]
+
+
+async def test_every_block_comes_once_and_in_order() -> None:
+    chain = ScriptedChain()
+    chain.mine(5)
+    assert refs(await take(follow(chain), 6)) == [header.ref for header in chain.blocks]
+
+
+async def test_following_starts_where_it_is_told() -> None:
+    chain = ScriptedChain()
+    chain.mine(5)
+    assert [ref.number for ref in refs(await take(follow(chain, start=4), 2))] == [4, 5]
+
+
+async def test_a_batch_has_the_logs_of_interest_and_no_others() -> None:
+    chain = ScriptedChain()
+    chain.mine(1, [ELSEWHERE, HERE])
+    (batch,) = await take(follow(chain, start=1), 1)
+    assert isinstance(batch, BlockBatch)
+    assert [(each.address, each.index) for each in batch.logs] == [(POOL, 1)]
+
+
+async def test_reads_are_pinned_to_the_block_of_their_batch() -> None:
+    chain = ScriptedChain(answers=lambda _, ref: ref.hash)
+    chain.mine(3)
+    for batch in await take(follow(chain), 4):
+        assert isinstance(batch, BlockBatch)
+        assert batch.reads == {"price": batch.ref.hash}
+
+
+async def test_a_read_that_reverts_is_left_out() -> None:
+    chain = ScriptedChain(answers=lambda _read, _ref: None)
+    (batch,) = await take(follow(chain), 1)
+    assert isinstance(batch, BlockBatch)
+    assert batch.reads == {}
+
+
+async def test_interests_are_asked_again_before_each_block() -> None:
+    names: list[str] = ["r0"]
+    chain = ScriptedChain()
+    chain.mine(2)
+    stream = follow(chain, interests=lambda: [Interests(logs=(), reads=tuple(Read(n, POOL, b"") for n in names))])
+    (first,) = await take(stream, 1)
+    names.append("r1")
+    (second,) = await take(stream, 1)
+    assert isinstance(first, BlockBatch) and isinstance(second, BlockBatch)
+    assert (set(first.reads), set(second.reads)) == ({"r0"}, {"r0", "r1"})
+
+
+async def test_two_different_reads_of_one_name_stop_the_keeper() -> None:
+    clash = [Interests(logs=(), reads=(Read("price", address, b""),)) for address in (POOL, OTHER)]
+    with pytest.raises(Broken, match="price"):
+        await take(follow(ScriptedChain(), interests=lambda: clash), 1)
+
+
+async def test_a_pushed_head_costs_one_question() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    before = chain.asked
+    chain.mine()
+    await waiting
+    assert chain.asked - before == 1
+
+
+async def test_heads_are_found_by_looking_where_nothing_is_pushed() -> None:
+    chain = ScriptedChain(pushes=False)
+    stream = follow(chain)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    chain.mine()
+    assert refs(await waiting) == [chain.head.ref]
+
+
+async def test_a_burst_of_heads_skips_no_block() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    chain.mine(300)
+    assert [ref.number for ref in refs(await take(stream, 300))] == list(range(1, 301))
+
+
+# ── changes of mind ──
+
+
+async def test_a_reorg_is_a_rollback_to_the_fork_and_then_the_new_blocks() -> None:
+    chain = ScriptedChain()
+    chain.mine(5)
+    stream = follow(chain)
+    await take(stream, 6)
+    chain.reorg(3, [HERE])
+    rollback, *new = await take(stream, 4)
+    assert rollback == Rollback(chain.blocks[2].ref)
+    assert refs(new) == [header.ref for header in chain.blocks[3:]]
+
+
+async def test_a_longer_branch_is_followed_from_the_fork() -> None:
+    chain = ScriptedChain()
+    chain.mine(5)
+    stream = follow(chain)
+    await take(stream, 6)
+    chain.play(("reorg", 2), ("mine", 2))
+    rollback, *new = await take(stream, 5)
+    assert rollback == Rollback(chain.blocks[3].ref)
+    assert [ref.number for ref in refs(new)] == [4, 5, 6, 7]
+
+
+async def test_a_head_that_stays_lower_is_a_rollback() -> None:
+    chain = ScriptedChain()
+    chain.mine(5)
+    stream = follow(chain)
+    await take(stream, 6)
+    chain.rollback(2)
+    assert await take(stream, 1) == [Rollback(chain.blocks[3].ref)]
+
+
+async def test_a_head_that_is_lower_for_a_moment_is_not() -> None:
+    chain, clock = ScriptedChain(pushes=False), VirtualClock()
+    stream = follow(chain, clock=clock)
+    chain.mine(2)
+    await take(stream, 3)
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    chain.freeze(behind=1)  # another node behind the same name, one block late
+    await clock.advance(NEAR.regress / 2)
+    chain.thaw()
+    await clock.advance(NEAR.regress * 2)
+    chain.mine()
+    await clock.advance(NEAR.poll)
+    assert refs(await waiting) == [chain.head.ref]
+
+
+async def test_a_fork_below_everything_followed_ends_it() -> None:
+    chain = ScriptedChain()
+    chain.mine(5)
+    stream = follow(chain, start=4)
+    await take(stream, 2)
+    chain.play(("reorg", 3), ("mine", 1))
+    with pytest.raises(ChainLost, match="shares no block"):
+        await take(stream, 1)
+
+
+# ── far from the head ──
+
+
+async def test_old_blocks_without_logs_are_folded_into_the_next_batch() -> None:
+    chain = ScriptedChain()
+    chain.play(("mine", 3, [HERE]), ("mine", 9))
+    events = await take(follow(chain, limits=FAR), 7)
+    spans = [(event.first, event.ref.number) for event in events if isinstance(event, BlockBatch)]
+    assert spans == [(0, 3), (4, 4), (5, 8), (None, 9), (None, 10), (None, 11), (None, 12)]
+
+
+async def test_old_blocks_are_not_read() -> None:
+    chain = ScriptedChain()
+    chain.play(("mine", 8, [HERE]), ("mine", 4))
+    events = await take(follow(chain, limits=FAR), 6)
+    read = [event.ref.number for event in events if isinstance(event, BlockBatch) and event.reads]
+    assert read == [9, 10, 11, 12]
+
+
+async def test_a_filter_that_an_old_block_brings_holds_from_the_next_block_on() -> None:
+    chain, wanted = ScriptedChain(), [WANTED]
+    chain.play(("mine", 1, [HERE]), ("mine", 1, [ELSEWHERE]), ("mine", 10))
+    stream = follow(chain, limits=FAR, interests=lambda: wanted)
+    await take(stream, 1)
+    wanted.append(Interests(logs=(LogFilter(OTHER),)))
+    (batch,) = await take(stream, 1)
+    assert isinstance(batch, BlockBatch)
+    assert (batch.ref.number, [each.address for each in batch.logs]) == (2, [OTHER])
+
+
+async def test_a_reorg_during_a_long_absence_is_found_before_catching_up() -> None:
+    chain = ScriptedChain()
+    chain.mine(6)
+    stream = follow(chain, limits=FAR)
+    seen = await take(stream, 5)
+    assert refs(seen)[-1] == chain.head.ref
+    chain.play(("reorg", 2), ("mine", 20))
+    (rollback,) = await take(stream, 1)
+    assert rollback == Rollback(chain.blocks[4].ref)
+
+
+# ── trouble ──
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NodeUnavailable("closed"), RateLimited("slow down"), StaleRead("unknown block"), RpcError("n", -32603, "oops")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_trouble_that_passes_costs_no_block(error: KeeperError) -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    chain.play(("fail", 4, error), ("mine", 3))
+    assert [ref.number for ref in refs(await take(stream, 3))] == [1, 2, 3]
+
+
+async def test_trouble_that_stays_ends_in_chain_lost_after_the_patience() -> None:
+    chain, clock = ScriptedChain(), VirtualClock(auto=True)
+    chain.fail(10_000, NodeUnavailable("refused"))
+    with pytest.raises(ChainLost, match="refused"):
+        await take(follow(chain, limits=Limits(patience=30), clock=clock), 1)
+    assert 30 <= clock.monotonic() <= 31 + Limits().backoff
+
+
+async def test_pauses_between_tries_grow_up_to_the_limit() -> None:
+    chain, clock = ScriptedChain(), VirtualClock(auto=True)
+    chain.fail(10_000, NodeUnavailable("refused"))
+    with pytest.raises(ChainLost):
+        await take(follow(chain, limits=Limits(patience=60, backoff=1), clock=clock), 1)
+    assert chain.asked < 70
+
+
+async def test_losing_and_finding_the_node_is_told_once_each() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    with capture_logs() as lines:
+        chain.play(("fail", 5, NodeUnavailable("closed")), ("mine", 2))
+        await take(stream, 2)
+    assert [line["event"] for line in lines] == ["rpc.lost", "rpc.back"]
+
+
+async def test_a_reorg_in_mid_question_is_no_lost_node() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    with capture_logs() as lines:
+        chain.play(("fail", 1, StaleRead("unknown block")), ("mine", 1))
+        await take(stream, 1)
+    assert lines == []
+
+
+async def test_a_head_that_stands_still_is_told_once() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, limits=Limits(max_head_age=20), clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    with capture_logs() as lines:
+        await clock.advance(100)
+    assert [line["event"] for line in lines] == ["head.stale"]
+    chain.mine()
+    await waiting
+
+
+async def test_another_chain_id_after_reconnecting_stops_the_keeper() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    chain.chain_id = 1
+    chain.play(("hang_up",), ("mine",))
+    with pytest.raises(WrongChain):
+        await take(stream, 1)
+
+
+async def test_another_genesis_after_reconnecting_stops_the_keeper() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    (genesis,) = chain.blocks
+    chain.blocks[0] = genesis._replace(ref=replace(genesis.ref, hash=TOPIC))
+    chain.hang_up()
+    with pytest.raises(WrongChain):
+        await take(stream, 1)
+
+
+async def test_heads_are_asked_for_again_on_a_new_connection() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    chain.hang_up()
+    await clock.advance(0)
+    chain.mine()
+    assert refs(await waiting) == [chain.head.ref]
+
+
+async def test_a_subscription_that_died_alone_is_renewed() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    chain._handlers.clear()
+    for _ in range(6):
+        chain.mine()
+        await take(stream, 1)
+    assert chain._handlers
