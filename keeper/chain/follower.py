@@ -133,7 +133,7 @@ class Follower:
         """The parent of the first block. Genesis has none, but names one."""
         if start > 0:
             return (await self._node.header(start - 1)).ref
-        return BlockRef(number=-1, hash=bytes(32), parent=bytes(32), timestamp=0, base_fee=0)
+        return BlockRef(number=-1, hash=bytes(32), parent=bytes(32), timestamp=0, base_fee=0, gas_used=0, gas_limit=0)
 
     async def _head(self) -> Header | None:
         """The head to go to, or None if that is where we are."""
@@ -188,7 +188,7 @@ class Follower:
     def _folded(self, ref: BlockRef, logs: BlockLogs | None) -> BlockBatch:
         first = self._ring.tip.number + 1
         self._delivered(ref)
-        return BlockBatch(ref, logs.logs if logs else (), first=first)
+        return BlockBatch(ref, logs.logs if logs else (), first=first, head=False)
 
     # ── near the head ──
 
@@ -206,7 +206,11 @@ class Follower:
         for header in branch:
             logs, reads = await self._node.contents(header, self._filters(), self._reads())
             self._delivered(header.ref)
-            yield BlockBatch(header.ref, logs, reads)
+            yield BlockBatch(header.ref, logs, reads, head=self._is_head(header.ref, branch[-1].ref))
+
+    def _is_head(self, ref: BlockRef, goal: BlockRef) -> bool:
+        """Whether no newer block is known by now."""
+        return ref is goal and not any(pushed.ref.number > ref.number for pushed in self._pushed)
 
     async def _branch(self, head: Header) -> list[Header]:
         """Ascending, from the child of a delivered block to ``head``."""

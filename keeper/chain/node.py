@@ -33,7 +33,7 @@ FAILED: Final = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Simulated:
     """Implements ``ports.Simulation``."""
 
@@ -42,7 +42,7 @@ class Simulated:
     gas_used: int = 0  # eth_call does not say
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Implements ``ports.Sent``. An error that starts with "transport: " says nothing about the transaction."""
 
@@ -52,7 +52,7 @@ class Answer:
 
 class Contents(NamedTuple):
     logs: tuple[Log, ...]
-    reads: dict[str, bytes]  # reverted ones are left out
+    reads: dict[str, bytes]  # b"" when reverted
 
 
 class BlockLogs(NamedTuple):
@@ -148,7 +148,7 @@ class Node:
         logs = _logs_of(header, _settle(answers[: len(asked)]))
         await self._check(header, filters, logs)
         results = zip(reads, map(_outcome, answers[len(asked) :]), strict=True)
-        return Contents(logs, {read.name: result.data for read, result in results if result.ok})
+        return Contents(logs, {read.name: result.data if result.ok else b"" for read, result in results})
 
     async def _check(self, header: Header, filters: Sequence[LogFilter], logs: tuple[Log, ...]) -> None:
         """Do the logs fit the header's bloom? Where it promises more than came, ask for every log of the block."""

@@ -101,7 +101,7 @@ class WebSocket:
         self._listener = listener
 
     async def open(self) -> None:
-        self._session = _session()
+        self._session = _session(self._listener.endpoint)
         try:
             self._ws = await _guard(self._listener.endpoint, self._dial())
         except BaseException:
@@ -162,7 +162,7 @@ class Http:
         self._listener = listener
 
     async def open(self) -> None:
-        self._session = _session()
+        self._session = _session(self._listener.endpoint)
         self.alive = True
 
     async def send(self, frame: bytes) -> None:
@@ -171,7 +171,7 @@ class Http:
     async def _post(self, frame: bytes) -> bytes:
         endpoint, limit, body = self._listener.endpoint, self._listener.answer_bytes, bytearray()
         headers = {"Content-Type": "application/json"}
-        async with self._session.post(endpoint.url, data=frame, headers=headers, allow_redirects=False) as response:
+        async with self._session.post(endpoint.url, data=frame, headers=headers) as response:
             if response.status != 200:
                 raise _refused(endpoint, response.status)
             async for part in response.content.iter_any():
@@ -194,12 +194,12 @@ WIRES: Final[dict[str, Callable[[Listener], Wire]]] = {
 }
 
 
-def _session() -> aiohttp.ClientSession:
-    """Takes nothing from the environment, keeps no cookies, follows no redirect (``ws_connect`` would)."""
+def _session(endpoint: Endpoint) -> aiohttp.ClientSession:
+    """Takes nothing from the environment, keeps no cookies, follows no redirect (``ws_connect`` has no switch)."""
     import aiohttp
 
     async def refuse(*_: Any) -> None:
-        raise aiohttp.ClientError
+        raise NodeUnavailable(f"{endpoint}: it redirects, which is not followed")
 
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(refuse)

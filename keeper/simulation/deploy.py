@@ -44,11 +44,13 @@ class Deployment:
 
 
 class Driver:
-    """Sends from any address, one transaction a block unless batched; raises Broken when one fails."""
+    """Sends from any address, in blocks as large as needed; raises Broken when a transaction fails."""
 
     def __init__(self, node: Anvil) -> None:
         self.node = node
+        self._gas_limit = node.head().gas_limit
         node.rpc("anvil_autoImpersonateAccount", True)
+        node.rpc("evm_setBlockGasLimit", hex(10**10))
         self.nonces: dict[Address, int] = {}
 
     def send_all(self, txs: Sequence[tuple[Address, Address | None, bytes]], timestamp: int | None = None) -> list[Any]:
@@ -58,6 +60,7 @@ class Driver:
         receipts: list[Any] = []
         while len(receipts) < len(hashes):  # a block may not hold all of them
             self.node.mine(timestamp)
+            timestamp = None if timestamp is None else timestamp + 1
             got = self.node.batch([("eth_getTransactionReceipt", h) for h in hashes[len(receipts) :]])
             done = [r for r in got if r is not None]
             if not done:
@@ -94,7 +97,9 @@ class Driver:
         return bytes.fromhex(receipt["contractAddress"][2:])
 
     def done(self) -> None:
+        """From here on a sender must sign, and blocks are as large as they were."""
         self.node.rpc("anvil_autoImpersonateAccount", False)
+        self.node.rpc("evm_setBlockGasLimit", hex(self._gas_limit))
 
 
 def actor(name: str, seed: int = 0) -> tuple[bytes, Address]:

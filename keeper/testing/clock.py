@@ -18,6 +18,7 @@ class VirtualClock:
     def __init__(self, start: float = 0.0, *, auto: bool = False) -> None:
         self._time = start
         self._auto = auto
+        self._jumping = False
         self._order = count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._arrivals = asyncio.Event()
@@ -38,8 +39,9 @@ class VirtualClock:
         waiting: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._sleepers, (self._time + max(seconds, 0.0), next(self._order), waiting))
         self._arrivals.set()
-        if self._auto:
-            loop.call_soon(loop.call_soon, self._jump)  # those who are ready now go first
+        if self._auto and not self._jumping:
+            self._jumping = True
+            self._jump_soon()
         await waiting
 
     async def advance(self, seconds: float) -> None:
@@ -57,11 +59,17 @@ class VirtualClock:
             self._arrivals.clear()
             await self._arrivals.wait()
 
+    def _jump_soon(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._jump)  # those who are ready now go first
+
     def _jump(self) -> None:
         while self._sleepers and self._sleepers[0][2].done():  # cancelled
             heapq.heappop(self._sleepers)
+        self._jumping = bool(self._sleepers)
         if self._sleepers:
             self._wake_next()
+            self._jump_soon()
 
     def _wake_next(self) -> None:
         due, _, waiting = heapq.heappop(self._sleepers)

@@ -49,12 +49,13 @@ async def test_logs_of_a_block_and_of_a_range(anvil: Anvil, node: Node) -> None:
 
 async def test_logs_and_reads_of_a_block_of_the_past(anvil: Anvil, node: Node) -> None:
     logger, moment = await anvil.deploy(LOGGER), await anvil.deploy(MOMENT)
+    reads = (Read("moment", moment, b""), Read("reverts", await anvil.deploy(REVERTER), b""))
     past = await anvil.mine(logger)
     await anvil.mine()
-    reads = (Read("moment", moment, b""), Read("reverts", await anvil.deploy(REVERTER), b""))
-    contents = await node.contents(await node.header(past.hash), (LogFilter(logger),), reads[:1])
+    contents = await node.contents(await node.header(past.hash), (LogFilter(logger),), reads)
     assert [log.address for log in contents.logs] == [logger]
     assert words(contents.reads["moment"]) == [past.timestamp, past.number, past.base_fee]
+    assert contents.reads["reverts"] == b""
 
 
 async def test_the_logs_of_a_real_block_fit_its_bloom(anvil: Anvil, node: Node) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from keeper.chain.follower import Follower, Limits
+from keeper.chain.codec import Header
+from keeper.chain.follower import RING, Follower, Limits
+from keeper.chain.node import BlockLogs, Contents
 from keeper.chain.rpc import RpcError
 from keeper.errors import Broken, ChainLost, KeeperError, NodeUnavailable, RateLimited, StaleRead, WrongChain
 from keeper.model import BlockBatch, BlockRef, ChainEvent, Interests, LogFilter, Read, Rollback
@@ -73,11 +75,27 @@ async def test_reads_are_pinned_to_the_block_of_their_batch() -> None:
         assert batch.reads == {"price": batch.ref.hash}
 
 
-async def test_a_read_that_reverts_is_left_out() -> None:
-    chain = ScriptedChain(answers=lambda _read, _ref: None)
-    (batch,) = await take(follow(chain), 1)
-    assert isinstance(batch, BlockBatch)
-    assert batch.reads == {}
+async def test_only_the_newest_block_known_is_the_head() -> None:
+    chain = ScriptedChain()
+    chain.play(("mine", 3, [HERE]), ("mine", 9))
+    events = await take(follow(chain, limits=FAR), 7)
+    assert [event.ref.number for event in events if isinstance(event, BlockBatch) and event.head] == [12]
+
+
+async def test_a_block_is_not_the_head_when_a_newer_one_is_pushed_meanwhile() -> None:
+    class Quick(ScriptedChain):
+        async def contents(self, header: Header, filters: Sequence[LogFilter], reads: Sequence[Read]) -> Contents:
+            if header.ref.number == 1 and header is self.head:
+                self.mine()
+            return await super().contents(header, filters, reads)
+
+    chain, clock = Quick(), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 2))
+    await clock.slept_on()
+    chain.mine()
+    assert [event.head for event in await waiting if isinstance(event, BlockBatch)] == [False, True]
 
 
 async def test_interests_are_asked_again_before_each_block() -> None:
@@ -107,7 +125,10 @@ async def test_a_pushed_head_costs_one_question() -> None:
     before = chain.asked
     chain.mine()
     await waiting
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.advance(0)
     assert chain.asked - before == 1
+    waiting.cancel()
 
 
 async def test_heads_are_found_by_looking_where_nothing_is_pushed() -> None:
@@ -125,6 +146,44 @@ async def test_a_burst_of_heads_skips_no_block() -> None:
     await take(stream, 1)
     chain.mine(300)
     assert [ref.number for ref in refs(await take(stream, 300))] == list(range(1, 301))
+
+
+async def test_a_burst_of_pushed_heads_costs_one_question_each() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 5))
+    await clock.slept_on()
+    before = chain.asked
+    chain.mine(5)
+    await waiting
+    assert chain.asked - before == 5
+
+
+async def test_heads_pushed_twice_or_out_of_order_change_nothing() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    chain.mine(3)
+    stream = follow(chain, clock=clock)
+    await take(stream, 4)
+    waiting = asyncio.create_task(take(stream, 2))
+    await clock.slept_on()
+    for number in (3, 1):
+        chain.push(number)
+        await clock.advance(0)
+    chain.play(("mine", 2), ("push", 4))
+    assert [ref.number for ref in refs(await waiting)] == [4, 5]
+
+
+async def test_a_pushed_head_that_died_at_once_is_forgotten() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    chain.play(("mine", 1), ("rollback", 1))
+    await clock.advance(2 * NEAR.patience)
+    chain.mine()
+    assert refs(await waiting) == [chain.head.ref]
 
 
 # ── changes of mind ──
@@ -168,10 +227,11 @@ async def test_a_head_that_is_lower_for_a_moment_is_not() -> None:
     await take(stream, 3)
     waiting = asyncio.create_task(take(stream, 1))
     await clock.slept_on()
-    chain.freeze(behind=1)  # another node behind the same name, one block late
-    await clock.advance(NEAR.regress / 2)
-    chain.thaw()
-    await clock.advance(NEAR.regress * 2)
+    for _ in range(4):
+        chain.freeze(behind=1)  # another node behind the same name, one block late
+        await clock.advance(NEAR.regress / 2)
+        chain.thaw()
+        await clock.advance(NEAR.poll)
     chain.mine()
     await clock.advance(NEAR.poll)
     assert refs(await waiting) == [chain.head.ref]
@@ -183,6 +243,26 @@ async def test_a_fork_below_everything_followed_ends_it() -> None:
     stream = follow(chain, start=4)
     await take(stream, 2)
     chain.play(("reorg", 3), ("mine", 1))
+    with pytest.raises(ChainLost, match="shares no block"):
+        await take(stream, 1)
+
+
+async def test_a_fork_below_what_the_book_can_undo_ends_it() -> None:
+    chain = ScriptedChain()
+    chain.mine(RING + 50)
+    stream = follow(chain)
+    await take(stream, RING + 51)
+    chain.reorg(RING + 10)
+    with pytest.raises(ChainLost, match="shares no block"):
+        await take(stream, 1)
+
+
+async def test_a_fork_deep_in_a_range_ends_it_before_everything_is_walked() -> None:
+    chain = ScriptedChain()
+    chain.mine(700)
+    stream = follow(chain, limits=Limits(depth=4, span=1_000))
+    await take(stream, 5)
+    chain.reorg(650)
     with pytest.raises(ChainLost, match="shares no block"):
         await take(stream, 1)
 
@@ -270,6 +350,19 @@ async def test_losing_and_finding_the_node_is_told_once_each() -> None:
     assert [line["event"] for line in lines] == ["rpc.lost", "rpc.back"]
 
 
+async def test_a_node_that_is_back_without_news_is_told_too() -> None:
+    chain, clock = ScriptedChain(pushes=False), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    with capture_logs() as lines:
+        chain.fail(3, NodeUnavailable("closed"))
+        await clock.advance(10)
+    assert [line["event"] for line in lines] == ["rpc.lost", "rpc.back"]
+    waiting.cancel()
+
+
 async def test_a_reorg_in_mid_question_is_no_lost_node() -> None:
     chain = ScriptedChain()
     stream = follow(chain)
@@ -311,6 +404,29 @@ async def test_another_genesis_after_reconnecting_stops_the_keeper() -> None:
     chain.hang_up()
     with pytest.raises(WrongChain):
         await take(stream, 1)
+
+
+async def test_without_connections_a_fork_is_where_another_chain_shows() -> None:
+    chain = ScriptedChain(pushes=False)
+    stream = follow(chain)
+    chain.mine(2)
+    await take(stream, 3)
+    chain.chain_id = 1
+    chain.reorg(1)
+    with pytest.raises(WrongChain):
+        await take(stream, 1)
+
+
+async def test_logs_that_name_another_block_than_their_number_are_asked_for_again() -> None:
+    class Confused(ScriptedChain):
+        async def logs_range(self, filters: Sequence[LogFilter], first: int, last: int) -> list[BlockLogs]:
+            found = await super().logs_range(filters, first, last)
+            return [each._replace(number=each.number - 1) for each in found]
+
+    chain = Confused()
+    chain.play(("mine", 3, [HERE]), ("mine", 9))
+    with pytest.raises(ChainLost, match="name block"):
+        await take(follow(chain, limits=FAR), 1)
 
 
 async def test_heads_are_asked_for_again_on_a_new_connection() -> None:

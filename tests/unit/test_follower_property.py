@@ -69,7 +69,7 @@ class Life:
 
     def __init__(self, chain: ScriptedChain, limits: Limits) -> None:
         self.chain, self.limits = chain, limits
-        self.book = Book(Diary(), BlockRef(-1, bytes(32), bytes(32), 0, 0))  # type: ignore[arg-type]
+        self.book = Book(Diary(), BlockRef(-1, bytes(32), bytes(32), 0, 0, 0, 0))  # type: ignore[arg-type]
         self.following = asyncio.create_task(self.follow())
         self.highest = 0
 

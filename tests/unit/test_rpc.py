@@ -11,7 +11,7 @@ import pytest
 from keeper.chain import rpc as module
 from keeper.chain.endpoint import Endpoint
 from keeper.chain.rpc import Rpc, RpcError, connect
-from keeper.chain.wires import UnixSocket, Wire
+from keeper.chain.wires import UnixSocket, WebSocket, Wire
 from keeper.errors import KeeperError, Misconfigured, NodeUnavailable, RateLimited, StaleRead
 from tests.unit.rpc_server import ALL, STREAMS, Server, echo, error, notice, result
 
@@ -299,7 +299,7 @@ async def test_http_statuses_become_our_errors(server: Server, rpc: Rpc, status:
 @pytest.mark.parametrize("server", ["http", "ws"], indirect=True)
 async def test_redirects_are_not_followed(server: Server, rpc: Rpc) -> None:
     server.status, server.headers = 307, {"Location": "/elsewhere"}
-    with pytest.raises(NodeUnavailable):
+    with pytest.raises(NodeUnavailable, match="redirects"):
         await rpc.call("m")
     assert server.paths == ["/"]
 
@@ -375,6 +375,32 @@ async def test_closing_leaves_no_task_behind(server: Server, rpc: Rpc) -> None:
     await rpc.call("m", 1)
     await rpc.close()
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("read ")]
+
+
+@on_streams
+async def test_closing_while_dialling_ends_the_call(server: Server, rpc: Rpc) -> None:
+    waiting = asyncio.create_task(rpc.call("m"))
+    await asyncio.sleep(0)
+    await rpc.close()
+    with pytest.raises(NodeUnavailable, match="closed"):
+        await waiting
+
+
+@on_ws
+async def test_closing_at_once_after_dialling_closes_everything(server: Server, rpc: Rpc) -> None:
+    wire = await rpc._connected()
+    assert isinstance(wire, WebSocket)
+    await rpc.close()
+    assert wire._session.closed
+
+
+@on_streams
+async def test_late_news_of_an_old_connection_does_not_hurt_the_new_one(server: Server, rpc: Rpc) -> None:
+    old = await rpc._connected()
+    await rpc.reset()
+    await rpc.call("m", 1)
+    rpc.lost(old, "late")
+    assert (await rpc.call("m", 2), rpc.session) == (2, 2)
 
 
 @on_ws

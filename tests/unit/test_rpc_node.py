@@ -273,9 +273,9 @@ async def test_logs_of_another_block_are_no_answer(script: Script, node: Node) -
         await node.contents(header(LOG), WANTED, ())
 
 
-async def test_a_read_that_reverts_is_left_out(script: Script, node: Node) -> None:
-    script.answers["eth_call"] = refusal(3, "execution reverted: no price")
-    assert (await node.contents(header(), (), (Read("price", POOL, b""),))).reads == {}
+async def test_a_read_that_reverts_is_empty(script: Script, node: Node) -> None:
+    script.answers["eth_call"] = refusal(3, "execution reverted: no price", b"\xde\xad")
+    assert (await node.contents(header(), (), (Read("price", POOL, b""),))).reads == {"price": b""}
 
 
 async def test_a_read_of_a_dead_block_is_a_stale_read(script: Script, node: Node) -> None:
