@@ -379,6 +379,7 @@ class TxIntent:
     budget: int  # wei; the most that gas may cost in the worst case
     valid_until: int  # timestamp; never sent or replaced after it
     purpose: str  # "bid options 0xabc…/0", for people
+    at: Moment | None = None  # when it is expected to execute, and is simulated; None: in the pending block
 
 
 class TxState(StrEnum):

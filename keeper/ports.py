@@ -175,8 +175,8 @@ class Simulation(Protocol):
 class StateReader(Protocol):
     """Questions about state, pinned to a block."""
 
-    async def call(self, call: Call, sender: Address, block: Hash | None) -> Simulation:
-        """Run a call without sending it; ``block`` None is the pending block."""
+    async def call(self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None) -> Simulation:
+        """Run a call without sending it, on the state after ``block`` (None: pending), as if executed ``at``."""
         ...
 
     async def receipt(self, tx_hash: Hash) -> Receipt | None: ...

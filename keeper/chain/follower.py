@@ -28,8 +28,6 @@ RING: Final = 256  # delivered blocks that can be rolled back to; the book can u
 UNPUSHED: Final = 3  # heads in a row that we had to look for ourselves
 FIRST_PAUSE: Final = 0.05  # seconds, doubled at each try
 
-_log = structlog.get_logger("chain")
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -71,11 +69,13 @@ class Follower:
         self._clock = clock
         self._limits = limits or Limits()
         self._ring = _Ring()
+        self._log = structlog.get_logger("chain")
         self._trouble = _Trouble(node.endpoint, clock, self._limits)
         self._wake = asyncio.Event()
         self._pushed: list[Header] = []
         self._session = 0  # the connection on which we checked the chain and asked for heads
         self._identity: tuple[int, Hash] | None = None
+        self._span = self._limits.span
         self._unpushed = 0
         self._below: float | None = None  # since when the node's head is below ours
         self._moved = clock.monotonic()  # when the head last changed
@@ -114,13 +114,11 @@ class Follower:
 
     async def _greet(self) -> None:
         """On a new connection: make sure of the chain, then ask for its heads."""
-        if self._session and self._session == self._node.session:
-            return
-        await self._verify()
-        session = self._node.session
-        if self._node.pushes:
-            await self._node.heads(self._on_head)
-        self._session = session
+        while self._session != (session := self._node.session):
+            await self._verify()
+            if self._node.pushes:
+                await self._node.heads(self._on_head)
+            self._session = session
 
     async def _verify(self) -> None:
         """Is this still the chain we began with? HTTP has no connection that would end if it were not."""
@@ -137,7 +135,7 @@ class Follower:
 
     async def _head(self) -> Header | None:
         """The head to go to, or None if that is where we are."""
-        pushed, tip = max(self._pushed, key=lambda head: head.ref.number, default=None), self._ring.tip
+        pushed, tip = max(reversed(self._pushed), key=lambda head: head.ref.number, default=None), self._ring.tip
         if pushed is not None and pushed.ref.number > tip.number:
             return pushed
         head = await self._node.header("latest")
@@ -167,9 +165,11 @@ class Follower:
             async for event in self._follow(await self._node.header(self._ring.tip.number)):
                 yield event
         while self._ring.tip.number < last:
-            end = min(self._ring.tip.number + self._limits.span, last)
-            async for batch in self._range(end):
+            span = self._span
+            self._span = max(1, span // 2)  # if it fails: an answer may be too large, or too slow
+            async for batch in self._range(min(self._ring.tip.number + span, last)):
                 yield batch
+            self._span = min(span + self._limits.span // 32 + 1, self._limits.span)
 
     async def _range(self, end: int) -> AsyncIterator[BlockBatch]:
         """Up to block ``end``, or up to the first block that changes what we have to ask for."""
@@ -201,7 +201,6 @@ class Follower:
             shared = branch[0].ref.parent
         if shared != self._ring.tip.hash:
             await self._verify()
-            self._below = None
             yield Rollback(self._ring.back_to(shared))
         for header in branch:
             logs, reads = await self._node.contents(header, self._filters(), self._reads())
@@ -230,7 +229,7 @@ class Follower:
     def _delivered(self, ref: BlockRef) -> None:
         self._ring.push(ref)
         self._moved = self._clock.monotonic()
-        self._stale = False
+        self._below, self._stale = None, False
 
     # ── what to ask for ──
 
@@ -250,7 +249,7 @@ class Follower:
         if head is not None:
             self._pushed.append(head)
             del self._pushed[:-RING]
-            self._unpushed = 0
+        self._unpushed = 0
         self._wake.set()
 
     async def _rest(self) -> None:
@@ -259,7 +258,9 @@ class Follower:
         age = self._clock.monotonic() - self._moved
         if age > self._limits.max_head_age and not self._stale:
             self._stale = True
-            _log.warning("head.stale", endpoint=self._node.endpoint, number=self._ring.tip.number, seconds=round(age))
+            self._log.warning(
+                "head.stale", endpoint=self._node.endpoint, number=self._ring.tip.number, age_s=round(age)
+            )
         await self._wait(self._limits.poll)
 
     async def _wait(self, seconds: float) -> None:
@@ -312,6 +313,7 @@ class _Trouble:
     """From the first failure to the next success: says so, waits longer each time, gives up in the end."""
 
     def __init__(self, endpoint: str, clock: Clock, limits: Limits) -> None:
+        self._log = structlog.get_logger("chain").bind(endpoint=endpoint)
         self._endpoint = endpoint
         self._clock = clock
         self._limits = limits
@@ -330,7 +332,7 @@ class _Trouble:
             raise ChainLost(f"{self._endpoint}: no progress for {now - self._since:.0f} s: {error}") from error
         if not self._told and not isinstance(error, StaleRead):  # one stale read is an ordinary reorg
             self._told = True
-            _log.warning("rpc.lost", endpoint=self._endpoint, code=error.code, error=str(error))
+            self._log.warning("rpc.lost", code=error.code, error=str(error))
         await self._clock.sleep(min(self._limits.backoff, FIRST_PAUSE * 2 ** min(self._tries, 16)))
         self._tries += 1
 
@@ -338,6 +340,5 @@ class _Trouble:
         if self._since is None:
             return
         if self._told:
-            seconds = round(self._clock.monotonic() - self._since, 3)
-            _log.info("rpc.back", endpoint=self._endpoint, seconds=seconds)
+            self._log.info("rpc.back", away_s=round(self._clock.monotonic() - self._since, 3))
         self._since, self._tries, self._told = None, 0, False

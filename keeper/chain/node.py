@@ -16,6 +16,7 @@ from keeper.chain.rpc import Request, Rpc, RpcError
 from keeper.errors import KeeperError, NodeUnavailable, StaleRead
 from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Read, Receipt
 
+BATCH: Final = 100  # calls; larger batches gain nothing and some providers refuse them
 RANGE_SECONDS: Final = 30.0  # a log range reads far more than other calls
 
 # What nodes say, in lower case, when it is the call that failed and not the node.
@@ -88,7 +89,7 @@ class Node:
 
     @property
     def session(self) -> int:
-        """Changes with every new connection, which has no subscriptions yet and may lead to another chain."""
+        """Another number is another connection: without subscriptions yet, and perhaps to another chain."""
         return self._rpc.session
 
     async def reset(self) -> None:
@@ -125,15 +126,18 @@ class Node:
         return (await self.header(at)).ref
 
     async def header(self, at: int | str | Hash) -> Header:
-        (found,) = await self._headers([at])
-        return found
+        if isinstance(at, bytes):
+            return _known(await self._rpc.call("eth_getBlockByHash", to_hex(at), False), at)
+        place = at if isinstance(at, str) else hex(at)
+        return _known(await self._rpc.call("eth_getBlockByNumber", place, False), at)
 
     async def headers(self, hashes: Sequence[Hash]) -> list[Header]:
-        return await self._headers(hashes)
-
-    async def _headers(self, places: Sequence[int | str | Hash]) -> list[Header]:
-        answers = _settle(await self._rpc.batch([_block_call(at) for at in places]))
-        return [_known(answer, at) for answer, at in zip(answers, places, strict=True)]
+        found: list[Header] = []
+        for at in range(0, len(hashes), BATCH):
+            part = hashes[at : at + BATCH]
+            answers = await self._rpc.batch([("eth_getBlockByHash", (to_hex(each), False)) for each in part])
+            found += map(_known, _settle(answers), part)
+        return found
 
     async def logs(self, filters: Sequence[LogFilter], block_hash: Hash) -> tuple[Log, ...]:
         return (await self.contents(await self.header(block_hash), filters, ())).logs
@@ -247,12 +251,6 @@ def _settle(answers: list[Any]) -> list[Any]:
         if isinstance(answer, KeeperError):
             raise answer
     return answers
-
-
-def _block_call(at: int | str | Hash) -> Request:
-    if isinstance(at, bytes):
-        return "eth_getBlockByHash", (to_hex(at), False)
-    return "eth_getBlockByNumber", (at if isinstance(at, str) else hex(at), False)
 
 
 def _known(answer: Any, at: int | str | Hash) -> Header:

@@ -94,13 +94,13 @@ class _Asked:
 
 
 class Rpc:
-    """Made by ``connect``. Several callers may share one; ``session`` counts the connections made so far."""
+    """Made by ``connect``. Several callers may share one."""
 
     def __init__(self, endpoint: Endpoint, *, ping: float, answer_bytes: int) -> None:
         self.endpoint = endpoint
         self.ping, self.answer_bytes = ping, answer_bytes
         self.pushes = endpoint.scheme not in ("http", "https")  # whether it can be subscribed to
-        self.session = 0
+        self.session = 1  # numbers the connection that is in use, or that the next call will make
         self.dropped = 0  # frames that made no sense, and answers that nobody waited for
         self._wire: Wire | None = None
         self._dialling = asyncio.Lock()
@@ -180,7 +180,6 @@ class Rpc:
                     await wire.close()
                     raise self._unavailable("closed while dialling")
                 self._wire = wire
-                self.session += 1
             return self._wire
 
     def lost(self, wire: Wire, why: str) -> None:
@@ -188,6 +187,7 @@ class Rpc:
         if wire is not self._wire:
             return
         self._wire = None
+        self.session += 1
         for asked, _ in list(self._pending.values()):
             asked.fail(self._unavailable(why))
         handlers, self._handlers = self._handlers, {}

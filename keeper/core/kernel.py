@@ -44,7 +44,6 @@ from keeper.ports import Adapter, Strategy
 
 COOLDOWN = 3  # blocks an opportunity rests after a failed attempt
 FAULTS = (AdapterFault, ArithmeticError, LookupError, TypeError, ValueError)
-GONE = (TxState.ABANDONED, TxState.CANCELLED, TxState.REPLACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,37 +135,67 @@ class Kernel:
 
     def _transaction(self, event: TxEvent) -> Iterator[Effect]:
         attempt = self.inflight.get(event.intent) or self._ended.get(event.intent)
-        yield Record(self.ref.number, f"tx.{event.state}", _tx(event, attempt))
-        if event.state is TxState.INCLUDED and event.receipt is not None:
-            self._end(event.intent, failed=not event.receipt.ok)
-        elif event.state is TxState.BROADCAST and event.intent in self._ended:
-            self.inflight[event.intent] = self._ended.pop(event.intent)  # its block is no longer canonical
-        elif event.state is TxState.CONFIRMED and event.receipt is not None:
-            self.ledger.add(event.receipt.block.number, "signer coin", -event.receipt.fee, "gas")
-            if ended := self._ended.pop(event.intent, None):
-                yield self._outcome(ended, event.receipt)
-        elif event.state in GONE:
-            self._end(event.intent, failed=True)
-            if ended := self._ended.pop(event.intent, None):
-                yield _lost(ended, event, self.ref.number)
+        yield Record(self.ref.number, f"tx.{event.state}", self._told(event, attempt))
+        match event:
+            case TxEvent(state=TxState.ABANDONED):  # never signed
+                self._rest(self.inflight.pop(event.intent, None))
+            case TxEvent(state=TxState.INCLUDED, receipt=Receipt() as receipt) if event.intent in self.inflight:
+                self._ended[event.intent] = self.inflight.pop(event.intent)
+                self._rest(None if receipt.ok else attempt)
+            case TxEvent(state=TxState.BROADCAST) if event.intent in self._ended:  # its block is no longer canonical
+                self.inflight[event.intent] = self._ended.pop(event.intent)
+            case TxEvent(state=TxState.CONFIRMED | TxState.CANCELLED | TxState.REPLACED, receipt=receipt):
+                if receipt is not None:
+                    self.ledger.add(receipt.block.number, "signer coin", -receipt.fee, "gas")
+                ended = self._ended.pop(event.intent, None) or self.inflight.pop(event.intent, None)
+                if ended is not None:
+                    yield self._outcome(ended, event)
 
-    def _end(self, intent: bytes, failed: bool) -> None:
-        attempt = self.inflight.pop(intent, None)
+    def _rest(self, failed: Attempt | None) -> None:
+        if failed is not None:
+            self._resting[failed.opportunity.id] = self.ref.number + COOLDOWN
+
+    def _outcome(self, attempt: Attempt, event: TxEvent) -> Outcome:
+        o, receipt = attempt.opportunity, event.receipt
+        won = event.state is TxState.CONFIRMED and receipt is not None and receipt.ok
+        facts = self._facts.get(receipt.tx_hash, (0, []))[1] if receipt else []
+        mine = [fact for desk, fact in facts if desk.adapter.name == o.protocol]
+        brought = self._desk(o.protocol).adapter.realised(o, mine)
+        why = None if won else self._why_lost(attempt, event)
+        fee, ended = (receipt.fee, receipt.block.number) if receipt else (0, self.ref.number)
+        return Outcome(
+            o.id, o.protocol, o.key, o.kind, won, why, brought.gain, brought.hedge, fee, attempt.decided, ended
+        )
+
+    def _why_lost(self, attempt: Attempt, event: TxEvent) -> Reason:
+        """What others did to the same account since we decided tells why we came too late."""
+        if event.state is not TxState.CONFIRMED:
+            return event.why or Reason.NOT_INCLUDED
+        since = (seen for number, seen in self._facts.values() if number > attempt.decided)
+        names = {fact.name for seen in since for _, fact in seen if fact.key == attempt.opportunity.key}
+        if "sold" in names or "liquidated" in names:
+            return Reason.OUTBID
+        return Reason.LOST_RACE if "flagged" in names else Reason.REVERTED_STATE_CHANGED
+
+    def _told(self, event: TxEvent, attempt: Attempt | None) -> Mapping[str, object]:
+        fields: dict[str, object] = {"intent": event.intent}
         if attempt is not None:
-            self._ended[intent] = attempt
-            if failed:
-                self._resting[attempt.opportunity.id] = self.ref.number + COOLDOWN
-
-    def _outcome(self, attempt: Attempt, receipt: Receipt) -> Outcome:
-        o = attempt.opportunity
-        facts = [fact for desk, fact in self._facts.get(receipt.tx_hash, (0, []))[1] if desk.adapter.name == o.protocol]
-        brought = self._desk(o.protocol).adapter.realised(o, facts)
-        why = None if receipt.ok else Reason.REVERTED_STATE_CHANGED
-        numbers = (brought.gain, brought.hedge, receipt.fee, attempt.decided, receipt.block.number)
-        return Outcome(o.id, o.protocol, o.key, o.kind, receipt.ok, why, *numbers)
+            fields["purpose"] = _name(attempt.opportunity)
+        if event.receipt is not None:
+            fields |= {"tx": event.receipt.tx_hash, "ok": event.receipt.ok, "gas_used": event.receipt.gas_used}
+        if event.why is not None:
+            fields["why"] = event.why
+        if event.why is Reason.SIM_REVERTED and attempt is not None:
+            adapter = self._desk(attempt.opportunity.protocol).adapter
+            fields["revert"] = adapter.explain(bytes.fromhex(event.detail.removeprefix("0x")))
+        return fields
 
     def _desk(self, protocol: str) -> Desk:
         return next(desk for desk in self.desks if desk.adapter.name == protocol)
+
+    def open(self, coin: int) -> None:
+        """The signer's coin (wei) when we begin; everything else the books have from their first block."""
+        self.ledger.add(self.ref.number, "signer coin", coin, "opening")
 
     # ── deciding ──
 
@@ -236,12 +265,6 @@ def _decide_one(strategies: Sequence[Strategy], o: Opportunity) -> Decision:
     return next((answer for answer in answers if answer is not None), Skip(o, Reason.ACCOUNT_IGNORED))
 
 
-def _lost(attempt: Attempt, event: TxEvent, block: int) -> Outcome:
-    o = attempt.opportunity
-    why = event.why or Reason.NOT_INCLUDED
-    return Outcome(o.id, o.protocol, o.key, o.kind, False, why, 0, 0, 0, attempt.decided, block)
-
-
 # ─── what is logged ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -252,15 +275,6 @@ def _name(o: Opportunity) -> str:
 def _fact(desk: Desk, fact: Fact) -> Mapping[str, object]:
     head = {"protocol": desk.adapter.name, "name": fact.name, "key": f"{fact.key.kind} 0x{fact.key.id:x}"}
     return {**head, "who": fact.who, "tx": fact.tx_hash, **fact.amounts}
-
-
-def _tx(event: TxEvent, attempt: Attempt | None) -> Mapping[str, object]:
-    fields: dict[str, object] = {"intent": event.intent}
-    if attempt is not None:
-        fields["purpose"] = _name(attempt.opportunity)
-    if event.receipt is not None:
-        fields |= {"tx": event.receipt.tx_hash, "ok": event.receipt.ok, "gas_used": event.receipt.gas_used}
-    return fields | ({"why": event.why} if event.why else {}) | ({"detail": event.detail} if event.detail else {})
 
 
 def _decided(decision: Decision) -> Mapping[str, object]:

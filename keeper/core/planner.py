@@ -66,6 +66,7 @@ def intent(action: Action, call: Call, at: Moment, limits: Limits, name: Callabl
         budget=gas_limit * _highest_fee(o, at, limits),
         valid_until=min(o.expires, at.timestamp + limits.horizon),
         purpose=name(o),
+        at=at,
     )
 
 

@@ -60,10 +60,9 @@ def load(files: Sequence[Path], overrides: Sequence[str] = (), environ: Mapping[
     sources = gather(files, overrides, environ)
     problems = list(checks.of_whole(sources))
     try:
-        settings = Settings.model_validate(sources.tree, context={"environ": environ})
+        settings = Settings(sources)
     except ValidationError as error:
-        problems += checks.from_pydantic(error, sources)
+        raise sources.refuse([*problems, *checks.of_values(error, sources)]) from None
     if problems:
-        raise Unusable(checks.in_order(problems, sources))
-    settings.attach(sources, tuple(checks.unset(settings, sources, environ)))
+        raise sources.refuse(problems)
     return settings

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from keeper.observe import redact
-from keeper.settings.located import Problem, did_you_mean
+from keeper.settings.located import Problem, did_you_mean, dotted
 from keeper.settings.positions import Keys
 from keeper.settings.schema import Settings
 from keeper.settings.secrets import REFERENCE, loopback, path
-from keeper.settings.sources import Sources, leaves
+from keeper.settings.sources import PREFIX, Sources
 
-DEVELOPMENT_CHAINS = {31337}  # Anvil and Hardhat; keys there are public anyway
+LOCAL_CHAINS = {31337, 0x6B656570}  # Anvil and Hardhat, and our own forks; keys there are public anyway
 
 
 # ─── what pydantic finds ──────────────────────────────────────────────────────────────────────────
@@ -33,7 +33,7 @@ KINDS = {
 }
 
 
-def from_pydantic(error: ValidationError, sources: Sources) -> list[Problem]:
+def of_values(error: ValidationError, sources: Sources) -> list[Problem]:
     details = error.errors(include_url=False, include_input=False)
     return [problem for detail in details for problem in _translated(detail, sources)]
 
@@ -60,9 +60,7 @@ def _missing(keys: Keys, sources: Sources) -> Iterator[Problem]:
     """A key that is there, but misspelt, is one mistake and not two."""
     name, above = str(keys[-1]), keys[:-1]
     known = _known(above)
-    table = sources.value(above)
-    strangers = [key for key in table if key not in known] if isinstance(table, Mapping) else []
-    near = next((key for key in strangers if did_you_mean(key, [name])), None)
+    near = next((key for key in sources.below(above) if key not in known and did_you_mean(key, [name])), None)
     if near is None:
         yield Problem("KC104", f'[{dotted(above)}] needs "{name}"', sources.place(above))
     elif not _closed(above):
@@ -108,27 +106,12 @@ def _model(above: Keys) -> type[BaseModel] | None:
     return model
 
 
-def in_order(problems: Iterable[Problem], sources: Sources) -> list[Problem]:
-    """As a reader of the sources meets them."""
-    order = [document.name for document in sources.documents]
-
-    def met(problem: Problem) -> tuple[int, int, int]:
-        place = problem.place
-        return (order.index(place.source), place.line, place.start) if place else (-1, 0, 0)
-
-    return sorted(problems, key=met)
-
-
-def dotted(keys: Keys) -> str:
-    """``a.b[0]``"""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
-
-
 # ─── what only the whole can show ─────────────────────────────────────────────────────────────────
 
 
 def of_whole(sources: Sources) -> Iterator[Problem]:
     """Works on what was written, so that these are found even where single values are wrong."""
+    yield from _almost_ours(sources.environ)
     yield from _references(sources)
     yield from _keys_in_urls(sources)
     yield from _secret_options(sources)
@@ -136,27 +119,34 @@ def of_whole(sources: Sources) -> Iterator[Problem]:
     yield from _not_ready_for_live(sources)
 
 
+def _almost_ours(environ: Iterable[str]) -> Iterator[Problem]:
+    """KEEPER_RISK__RESERVE would be passed over, and the reserve be the default."""
+    for name in sorted(environ):
+        if name.upper().startswith("KEEPER_") and "__" in name and not name.startswith(PREFIX):
+            meant = f"{PREFIX}{name[len('KEEPER_') :].strip('_').upper()}"
+            yield Problem("KC102", f"unknown environment variable {name}", hint=f'did you mean "{meant}"?')
+
+
 def _references(sources: Sources) -> Iterator[Problem]:
-    chains = [name for name, _ in sources.tables("chains")]
-    protocols = [name for name, _ in sources.tables("protocols")]
-    for name, protocol in sources.tables("protocols"):
-        yield from _known_name(("protocols", name, "chain"), protocol.get("chain"), chains, sources)
-    for name, strategy in sources.tables("strategies"):
-        listed = strategy.get("protocols")
-        for index, protocol in enumerate(listed if isinstance(listed, list) else []):
-            yield from _known_name(("strategies", name, "protocols", index), protocol, protocols, sources)
+    for name in sources.tables("protocols"):
+        yield from _unnamed(("protocols", name, "chain"), "chains", sources)
+    for name in sources.tables("strategies"):
+        keys: Keys = ("strategies", name, "protocols")
+        listed = sources.value(keys)
+        for index in range(len(listed) if isinstance(listed, list) else 0):
+            yield from _unnamed((*keys, index), "protocols", sources)
 
 
-def _known_name(keys: Keys, name: object, known: list[str], sources: Sources) -> Iterator[Problem]:
+def _unnamed(keys: Keys, section: str, sources: Sources) -> Iterator[Problem]:
+    name, known = sources.value(keys), sources.tables(section)
     if isinstance(name, str) and name not in known:
-        section = "chains" if keys[-1] == "chain" else "protocols"
         what = f"{dotted(keys)}: there is no [{section}.{name}]"
         yield Problem("KC106", what, sources.place(keys, value=True), did_you_mean(name, known))
 
 
 def _keys_in_urls(sources: Sources) -> Iterator[Problem]:
     """A URL with a key in it may come from the environment, but not from a file or from the command line."""
-    for name, _ in sources.tables("chains"):
+    for name in sources.tables("chains"):
         keys: Keys = ("chains", name, "rpc")
         for document in sources.documents:
             rpc = document.value(keys)
@@ -172,18 +162,18 @@ def _has_key(rpc: str) -> bool:
 
 
 def _secret_options(sources: Sources) -> Iterator[Problem]:
-    for section in ("protocols", "strategies"):
-        for name, table in sources.tables(section):
-            for keys, value in leaves(table, (section, name)):
-                if isinstance(value, str) and redact.names_secret(str(keys[-1])):
-                    what = f"{dotted(keys)} looks like a secret; protocols and strategies take none"
-                    yield Problem("KC107", what, sources.place(keys))
+    for document in sources.documents:
+        for keys in document.marks:
+            strange = keys[0] in ("protocols", "strategies") and redact.names_secret(str(keys[-1]))
+            if strange and isinstance(document.value(keys), str):
+                what = f"{dotted(keys)} looks like a secret; protocols and strategies take none"
+                yield Problem("KC107", what, document.place(keys))
 
 
 def _development_keys(sources: Sources) -> Iterator[Problem]:
-    public = [name for name, chain in sources.tables("chains") if chain.get("id") not in DEVELOPMENT_CHAINS]
-    for name, signer in sources.tables("signers"):
-        if "key" in signer and public:
+    public = [name for name in sources.tables("chains") if sources.value(("chains", name, "id")) not in LOCAL_CHAINS]
+    for name in sources.tables("signers"):
+        if "key" in sources.below(("signers", name)) and public:
             what = f"[signers.{name}] key is for development, but [chains.{public[0]}] is not a development chain"
             help = 'use keystore = "…" and password = { file = "…" }'
             yield Problem("KC107", what, sources.place(("signers", name, "key")), help=help)
@@ -193,35 +183,13 @@ def _not_ready_for_live(sources: Sources) -> Iterator[Problem]:
     keys: Keys = ("keeper", "mode")
     if sources.value(keys) != "live":
         return
-    signers = dict(sources.tables("signers"))
+    signers = sources.tables("signers")
     if len(signers) != 1:
         what = f'mode = "live" needs exactly one [signers.…], and there are {len(signers)}'
         yield Problem("KC108", what, sources.place(keys, value=True))
-    for name, signer in signers.items():
-        keystore = signer.get("keystore")
+    for name in signers:
+        keys = ("signers", name, "keystore")
+        keystore = sources.value(keys)
         if isinstance(keystore, str) and keystore and not path(keystore).is_file():
-            what = f"signers.{name}.keystore: there is no such file"
-            yield Problem(
-                "KC101", what, sources.place(("signers", name, "keystore")), help="keystores are V3 JSON files"
-            )
-
-
-# ─── what the environment lacks ───────────────────────────────────────────────────────────────────
-
-
-def unset(settings: Settings, sources: Sources, environ: Iterable[str]) -> Iterator[Problem]:
-    """Variables that a run with these settings needs; a dry run signs nothing and needs no password."""
-    for name, chain in settings.chains.items():
-        for variable in chain.rpc.unset:
-            yield _unset(("chains", name, "rpc"), variable, sources, environ)
-    for name, signer in settings.signers.items() if settings.keeper.mode == "live" else ():
-        for field in ("key", "password"):
-            secret = getattr(signer, field)
-            if secret and secret.unset:
-                yield _unset(("signers", name, field, "env"), secret.env, sources, environ)
-
-
-def _unset(keys: Keys, variable: str, sources: Sources, environ: Iterable[str]) -> Problem:
-    what = f"environment variable {variable} is not set"
-    hint = did_you_mean(variable, environ)
-    return Problem("KC109", what, sources.place(keys, value=True), hint, f"export {variable}=…")
+            help = "keystores are V3 JSON files"
+            yield Problem("KC101", f"{dotted(keys)}: there is no such file", sources.place(keys), help=help)

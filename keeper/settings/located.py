@@ -86,12 +86,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f'did you mean "{near[0]}"?' if near else ""
 
 
-def at(tree: Mapping[str, Any], keys: Keys) -> Any:
-    """What stands at a key of nested tables; None when nothing does."""
-    node: Any = tree
+def dotted(keys: Keys) -> str:
+    """``a.b[0]``"""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def at(tree: Any, keys: Keys) -> Any:
+    """What stands at a key of nested tables and arrays; None when nothing does."""
     for key in keys:
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node
+        try:
+            tree = tree[key]
+        except (LookupError, TypeError):
+            return None
+    return tree
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,8 +118,15 @@ class Document:
         return None if mark is None else self.stretch(mark.value if value else mark.key)
 
     def value(self, keys: Keys) -> Any:
-        """What is written at a key of tables; None when nothing is."""
+        """What is written at a key; None when nothing is."""
         return at(self.tree, keys)
+
+    def origin(self, keys: Keys) -> str:
+        """``config/keeper.toml:41`` or ``environment KEEPER__…``: who set this key."""
+        place = self.place(keys)
+        if place is None or place.line:
+            return f"{self.name}:{place.line}" if place else self.name
+        return f"{self.name} {place.text[place.start : place.end]}"
 
     def stretch(self, span: Span) -> Place:
         begin = self.text.rfind("\n", 0, span.start) + 1

@@ -3,7 +3,8 @@
     DURATION   "12s" "250ms" "1.5h"       milliseconds
     COIN       "2 ETH" "80 gwei" "1 wei"  wei
     MONEY      "$25" "$0.50"              US dollars, wad
-    SHARE      "50 bps" "0.5 %"           bps
+    SHARE      "50 bps" "0.5 %"           wad
+    BPS        "50 bps" "0.5 %"           bps
 
 Nothing is rounded: a text that is not a whole number of the smallest unit is refused, and so are signs and
 bare numbers, because a number without its unit is how a limit ends up a thousand times too high.
@@ -39,7 +40,8 @@ class Quantity:
         decimals: int = 10 ** len(part)
         value, rest = divmod(int(match["whole"] + part) * scale, decimals)
         if rest:
-            raise ValueError(f"is finer than its smallest unit, {min(self.scales, key=self.scales.__getitem__)}")
+            smallest = next((unit for unit, one in self.scales.items() if one == 1), "10**-18")
+            raise ValueError(f"is finer than its smallest unit, {smallest}")
         return value
 
     def _scale(self, unit: str) -> int:
@@ -69,4 +71,5 @@ DURATION = Quantity(
 )
 COIN = Quantity("coin amount", "0.5 ETH", {"wei": 1, "gwei": GWEI, "ETH": WAD}, "{number} {unit}")
 MONEY = Quantity("dollar amount", "$25", {"$": WAD}, "{unit}{number}")
-SHARE = Quantity("share", "50 bps", {"bps": 1, "%": 100}, "{number} {unit}")
+SHARE = Quantity("share", "50 bps", {"bps": WAD // 10_000, "%": WAD // 100}, "{number} {unit}")
+BPS = Quantity("share", "50 bps", {"bps": 1, "%": 100}, "{number} {unit}")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -19,29 +19,27 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     PrivateAttr,
-    ValidationInfo,
     model_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from keeper.errors import Misconfigured
 from keeper.observe import redact
-from keeper.settings.located import Problem, Unusable
+from keeper.settings.bind import bind
+from keeper.settings.located import Problem, did_you_mean
 from keeper.settings.positions import Keys
 from keeper.settings.quantities import COIN, DURATION, MONEY
-from keeper.settings.secrets import Endpoint, Secret, path
-from keeper.settings.sources import Sources
+from keeper.settings.secrets import ENVIRON, Endpoint, Secret, path
+from keeper.settings.sources import Source, Sources
 
-
-def _endpoint(written: object, info: ValidationInfo) -> Endpoint:
-    return Endpoint(written, (info.context or {}).get("environ", {}))
-
+T = TypeVar("T")
 
 Milliseconds = Annotated[int, BeforeValidator(DURATION.parse), PlainSerializer(DURATION.show, when_used="json")]
 Wei = Annotated[int, BeforeValidator(COIN.parse), PlainSerializer(COIN.show, when_used="json")]
 Usd = Annotated[int, BeforeValidator(MONEY.parse), PlainSerializer(MONEY.show, when_used="json")]
 Folder = Annotated[Path, BeforeValidator(path)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
-Address = Annotated[Endpoint, PlainValidator(_endpoint), PlainSerializer(str)]
+Address = Annotated[Endpoint, PlainValidator(Endpoint), PlainSerializer(str)]
 
 
 def _written(default: str, *, gt: int | None = None) -> Any:
@@ -50,12 +48,7 @@ def _written(default: str, *, gt: int | None = None) -> Any:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 class Keeper(Section):
@@ -132,7 +125,11 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Settings(Section):
+class Settings(BaseSettings):
+    """What ``load`` gives out. ``Source`` says where the values come from; nothing else does."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
     version: Literal[1] = Field(default=1, alias="schema")
     keeper: Keeper = Keeper()
     chains: dict[str, Chain] = Field(default_factory=dict)
@@ -143,12 +140,60 @@ class Settings(Section):
     record: Record = Record()
     log: Log = Log()
 
-    _sources: Sources = PrivateAttr(default_factory=Sources)
-    _unset: tuple[Problem, ...] = PrivateAttr(())
+    _sources: Sources = PrivateAttr()
 
-    def attach(self, sources: Sources, unset: tuple[Problem, ...]) -> None:
-        """Remember where everything came from; called once, by ``load``."""
-        self._sources, self._unset = sources, unset
+    def __init__(self, sources: Sources) -> None:
+        token = ENVIRON.set(sources.environ)
+        try:
+            super().__init__(sources=sources)
+        finally:
+            ENVIRON.reset(token)
+        self._sources = sources
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The documents that were read, the strongest first."""
+        documents = init_settings()["sources"].documents
+        return tuple(Source(settings_cls, document) for document in reversed(documents))
+
+    # ── what the rest of the keeper asks ──
+
+    def bind(self, cls: type[T], section: Literal["protocols", "strategies"], name: str) -> T:
+        """The options of a protocol or of a strategy as the dataclass that its code wants; see ``bind``."""
+        keys: Keys = (section, name) if section == "protocols" else (section, name, "options")
+        return bind(cls, getattr(self, section)[name].options, keys, self._sources)
+
+    def fault(self, keys: Keys, message: str, *, hint: str = "", help: str = "") -> Misconfigured:
+        """An error at a value that only its user could judge: a class that is not there, a file that is damaged."""
+        return self._sources.refuse([Problem("KC103", message, self._sources.place(keys, value=True), hint, help)])
+
+    def require_environment(self) -> None:
+        """Raise Unusable unless every environment variable is set that a run with these settings needs."""
+        if problems := [self._unset(keys, name) for keys, name in self._lacking()]:
+            raise self._sources.refuse(problems)
+
+    def _lacking(self) -> Iterator[tuple[Keys, str]]:
+        """Variables that are not set; a dry run signs nothing and needs no password."""
+        for name, chain in self.chains.items():
+            yield from ((("chains", name, "rpc"), variable) for variable in chain.rpc.unset)
+        for name, signer in self.signers.items() if self.keeper.mode == "live" else ():
+            for field, secret in (("key", signer.key), ("password", signer.password)):
+                if secret and secret.unset:
+                    yield ("signers", name, field, "env"), str(secret.env)
+
+    def _unset(self, keys: Keys, variable: str) -> Problem:
+        what = f"environment variable {variable} is not set"
+        hint = did_you_mean(variable, self._sources.environ)
+        return Problem("KC109", what, self._sources.place(keys, value=True), hint, f"export {variable}=…")
+
+    # ── what they are ──
 
     def dump(self) -> dict[str, Any]:
         """Everything, defaults included, in canonical spelling and without secrets."""
@@ -163,13 +208,4 @@ class Settings(Section):
     @property
     def origin(self) -> Mapping[str, tuple[str, ...]]:
         """Dotted key -> the places that set it, the winner first. A key that is not in it has its default."""
-        return self._sources.origin
-
-    def fault(self, keys: Keys, message: str, *, hint: str = "", help: str = "") -> Misconfigured:
-        """An error at a value that only its user could judge: an adapter's option, a strategy's class."""
-        return Unusable([Problem("KC103", message, self._sources.place(keys, value=True), hint, help)])
-
-    def require_environment(self) -> None:
-        """Raise Unusable unless every environment variable is set that these settings will need."""
-        if self._unset:
-            raise Unusable(self._unset)
+        return self._sources.origin()

@@ -11,14 +11,18 @@ import re
 import stat
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, SecretStr, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, SecretStr, model_validator
 
 from keeper.errors import Misconfigured, SecretUnusable
 from keeper.observe import redact
+
+# The variables that references mean, while settings are read: the library's constructor passes no context on.
+ENVIRON: ContextVar[Mapping[str, str]] = ContextVar("environ", default=os.environ)
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -45,11 +49,11 @@ class Endpoint:
 
     __slots__ = ("_address", "unset", "written")
 
-    def __init__(self, written: object, environ: Mapping[str, str]) -> None:
+    def __init__(self, written: object) -> None:
         """ValueError when it is no address; a variable that is not set is only found out by ``reveal``."""
         if not isinstance(written, str):
             raise ValueError("needs a URL or an IPC path, in quotes")
-        self.written = written
+        self.written, environ = written, ENVIRON.get()
         names = [variable(name) for name in REFERENCE.findall(written)]
         self.unset = tuple(name for name in names if not environ.get(name))
         address = REFERENCE.sub(lambda match: environ.get(match[1], ""), written)
@@ -95,10 +99,10 @@ class Secret(BaseModel):
     _held: SecretStr | None = PrivateAttr(None)
 
     @model_validator(mode="after")
-    def _one_source(self, info: ValidationInfo) -> Self:
+    def _one_source(self) -> Self:
         if [self.env is not None, self.file is not None, self.prompt is True].count(True) != 1:
             raise ValueError('needs exactly one of env = "NAME", file = "path", prompt = true')
-        if self.env and (held := (info.context or {}).get("environ", {}).get(self.env)):
+        if self.env and (held := ENVIRON.get().get(self.env)):
             self._held = SecretStr(held)
         return self
 

@@ -1,26 +1,46 @@
-"""Files, environment and command line as documents, and the one tree they make together."""
+"""Files, environment and command line: each is read into a document whose keys have places, and handed to the library.
+
+pydantic-settings merges them, the stronger one first, key by key; arrays are replaced as a whole. Its own sources
+are not used: they pass over files that do not exist and variables that nobody knows, and forget where a value stood.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keeper.settings.located import Document, Place, Problem, Unusable, at, not_toml
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from keeper.settings.located import Document, Place, Problem, Unusable, not_toml
 from keeper.settings.positions import Keys, Mark, Span, positions
 
 PREFIX = "KEEPER__"
 
 
+class Source(PydanticBaseSettingsSource):
+    """A document, as the library takes it."""
+
+    def __init__(self, settings: type[BaseSettings], document: Document) -> None:
+        super().__init__(settings)
+        self._tree = dict(document.tree)
+
+    def __call__(self) -> dict[str, Any]:
+        return self._tree
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._tree.get(field.alias or field_name), field_name, False  # asked by nobody, but abstract
+
+
 @dataclass(frozen=True, repr=False)
 class Sources:
-    """All documents, the weakest first, and their merged tree."""
+    """All documents, the weakest first, and what is asked about them together."""
 
-    documents: Sequence[Document] = ()
-    tree: Mapping[str, Any] = field(default_factory=dict)
-    origin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # dotted key -> places, winner first
+    documents: tuple[Document, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, keys: Keys) -> Document | None:
         """The strongest document that mentions the key."""
@@ -34,30 +54,63 @@ class Sources:
         return None
 
     def value(self, keys: Keys) -> Any:
-        """What was written at a key; None when nothing was."""
-        return at(self.tree, keys)
+        """What the strongest document that mentions the key says there; None when none does."""
+        document = self.find(keys)
+        return document.value(keys) if document else None
 
-    def tables(self, section: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The named tables of a section, as far as they are tables."""
-        found = self.value((section,))
-        named = found.items() if isinstance(found, Mapping) else ()
-        return ((name, table) for name, table in named if isinstance(table, Mapping))
+    def below(self, keys: Keys) -> list[str]:
+        """The names in a table, from all documents."""
+        every = (mark for document in self.documents for mark in document.marks)
+        return list(dict.fromkeys(str(mark[-1]) for mark in every if mark[:-1] == keys))
+
+    def tables(self, section: str) -> list[str]:
+        """The names in a section that are tables."""
+        return [name for name in self.below((section,)) if isinstance(self.value((section, name)), Mapping)]
+
+    def origin(self) -> dict[str, tuple[str, ...]]:
+        """Dotted key -> who set it, the winner first."""
+        said: dict[str, tuple[str, ...]] = {}
+        for document in self.documents:
+            for keys in leaves(document.tree):
+                dotted = ".".join(map(str, keys))
+                said[dotted] = (document.origin(keys), *said.get(dotted, ()))
+        return said
+
+    def refuse(self, problems: Iterable[Problem]) -> Unusable:
+        """The error that names them all, as a reader of the documents meets them."""
+        order = [document.name for document in self.documents]
+
+        def met(problem: Problem) -> tuple[int, int, int]:
+            place = problem.place
+            return (order.index(place.source), place.line, place.start) if place else (-1, 0, 0)
+
+        return Unusable(sorted(problems, key=met))
+
+
+def leaves(tree: Mapping[str, Any], above: Keys = ()) -> Iterator[Keys]:
+    """The keys of every value that is no table; an empty table is one too."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, (*above, key))
+        else:
+            yield (*above, key)
+
+
+# ─── reading ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def gather(files: Sequence[Path], overrides: Sequence[str], environ: Mapping[str, str]) -> Sources:
     """Read everything. Raises Unusable with all files that cannot be read and all overrides that are none."""
     read = [_file(file) for file in files]
-    documents = [source for source in read if isinstance(source, Document)]
-    problems = [source for source in read if isinstance(source, Problem)]
+    problems = [one for one in read if isinstance(one, Problem)]
     problems += [_no_override(text) for text in overrides if _assignment(text) is None]
     if problems:
         raise Unusable(problems)
-    documents.append(_environment(environ, merge(documents).tree))
-    documents.append(_command_line([text for text in overrides if text]))
-    return merge(documents)
-
-
-# ─── the three kinds of source ────────────────────────────────────────────────────────────────────
+    documents = [one for one in read if isinstance(one, Document)]
+    known = {keys for document in documents for keys in document.marks}
+    ours = sorted(name for name in environ if name.startswith(PREFIX))
+    documents += [_variable(name, environ[name], known) for name in ours]
+    return Sources((*documents, *map(_override, overrides)), environ)
 
 
 def _file(path: Path) -> Document | Problem:
@@ -75,43 +128,46 @@ def _file(path: Path) -> Document | Problem:
         return not_toml(str(path), text, str(error))
 
 
-def _environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> Document:
-    """One line for each of our variables: its name. Values are never shown."""
-    tree: dict[str, Any] = {}
-    marks: dict[Keys, Mark] = {}
-    names = sorted(name for name in environ if name.startswith(PREFIX))
-    start = 0
-    for name in names:
-        keys = _spelled(name.removeprefix(PREFIX).lower().split("__"), known)
-        _put(tree, keys, _typed(environ[name]))
-        _mark(marks, keys, Span(start, start + len(name)), Span(start, start + len(name)))
-        start += len(name) + 1
-    return Document("environment", "\n".join(names), tree, marks, numbered=False, private=True)
+def _variable(name: str, value: str, known: set[Keys]) -> Document:
+    """Only the name is ever shown."""
+    keys = _spelled(name.removeprefix(PREFIX).lower().split("__"), known)
+    shown = Span(0, len(name))
+    return _single("environment", name, keys, _typed(value), shown, shown, private=True)
 
 
-def _spelled(parts: Sequence[str], known: Mapping[str, Any]) -> Keys:
+def _spelled(parts: Sequence[str], known: set[Keys]) -> Keys:
     """Names as the files spell them: variables know neither capitals nor hyphens."""
-    keys: list[str] = []
-    node: Any = known
+    keys: Keys = ()
     for part in parts:
-        names = node if isinstance(node, Mapping) else {}
-        keys.append(next((name for name in names if name.lower().replace("-", "_") == part), part))
-        node = names.get(keys[-1])
-    return tuple(keys)
+        names = (str(found[-1]) for found in known if found[:-1] == keys)
+        keys = (*keys, next((name for name in names if name.lower().replace("-", "_") == part), part))
+    return keys
 
 
-def _command_line(overrides: Sequence[str]) -> Document:
-    tree: dict[str, Any] = {}
-    marks: dict[Keys, Mark] = {}
-    lines = [f"--set {text}" for text in overrides]
-    start = 0
-    for text, line in zip(overrides, lines, strict=True):
-        keys, key, value = _assignment(text) or ((), "", "")
-        begin = start + len("--set ")
-        _put(tree, keys, _typed(value))
-        _mark(marks, keys, Span(begin, begin + len(key)), Span(begin + len(key) + 1, start + len(line)))
-        start += len(line) + 1
-    return Document("command line", "\n".join(lines), tree, marks, numbered=False)
+def _override(text: str) -> Document:
+    keys, key, value = _assignment(text) or ((), "", "")
+    line = f"--set {text}"
+    start, end = len("--set "), len(line)
+    middle = start + len(key)
+    return _single("command line", line, keys, _typed(value), Span(start, middle), Span(middle + 1, end))
+
+
+def _single(
+    name: str, line: str, keys: Keys, written: Any, key: Span, value: Span, *, private: bool = False
+) -> Document:
+    """One line that gives one key a value; whatever is inside the value stands where the value does."""
+    marks = {keys[:length]: Mark(key, key, False) for length in range(1, len(keys))}
+    marks |= {inside: Mark(key, value, True) for inside in _within(written, keys)}
+    for name_ in reversed(keys):
+        written = {name_: written}
+    return Document(name, line, written, marks, numbered=False, private=private)
+
+
+def _within(value: Any, keys: Keys) -> Iterator[Keys]:
+    yield keys
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield from _within(one, (*keys, key))
 
 
 def _assignment(text: str) -> tuple[Keys, str, str] | None:
@@ -142,48 +198,3 @@ def _typed(text: str) -> Any:
         return text
     plain = len(read) == 1 and isinstance(read["value"], bool | int | float | str | list | dict)
     return read["value"] if plain else text
-
-
-def _put(tree: dict[str, Any], keys: Keys, value: Any) -> None:
-    for key in keys[:-1]:
-        if not isinstance(tree.get(str(key)), dict):
-            tree[str(key)] = {}
-        tree = tree[str(key)]
-    tree[str(keys[-1])] = value
-
-
-def _mark(marks: dict[Keys, Mark], keys: Keys, key: Span, value: Span) -> None:
-    for length in range(1, len(keys)):
-        marks.setdefault(keys[:length], Mark(key, key, False))
-    marks[keys] = Mark(key, value, True)
-
-
-# ─── merging ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def merge(documents: Sequence[Document]) -> Sources:
-    """Later documents win key by key; arrays are replaced as a whole."""
-    tree: dict[str, Any] = {}
-    origin: dict[str, tuple[str, ...]] = {}
-    for document in documents:
-        for keys, value in leaves(document.tree, ()):
-            _put(tree, keys, value)
-            dotted = ".".join(map(str, keys))
-            origin[dotted] = (_origin(document, keys), *origin.get(dotted, ()))
-    return Sources(tuple(documents), tree, origin)
-
-
-def leaves(tree: Mapping[str, Any], above: Keys) -> Iterator[tuple[Keys, Any]]:
-    """Every value that is no table, with its keys; an empty table is one too."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, (*above, key))
-        else:
-            yield (*above, key), value
-
-
-def _origin(document: Document, keys: Keys) -> str:
-    place = document.place(keys)
-    if place is None or place.line:
-        return f"{document.name}:{place.line}" if place else document.name
-    return f"{document.name} {place.text[place.start : place.end]}"

@@ -46,7 +46,7 @@ class ScriptedChain:
     def __init__(self, *, pushes: bool = True, remembers: bool = False, answers: Answers | None = None) -> None:
         """``remembers``: blocks that were reorganised away can still be asked for, as on geth."""
         self.pushes = pushes
-        self.session = 0
+        self.session = 1
         self.chain_id = 31337
         self.asked = 0  # questions so far, failed ones included
         self.blocks: list[Header] = []  # canonical
@@ -137,7 +137,6 @@ class ScriptedChain:
 
     async def identity(self) -> tuple[int, Hash]:
         await self._question()
-        self.session = self.session or 1
         return self.chain_id, self.blocks[0].ref.hash
 
     async def header(self, at: int | str | Hash) -> Header:

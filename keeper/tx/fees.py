@@ -46,13 +46,6 @@ class Policy:
         return _raised(self.hard_cap)
 
 
-def next_base_fee(ref: BlockRef) -> int:
-    """Base fee of the child of ``ref``; EIP-1559, elasticity 2, one eighth per block at most."""
-    target = ref.gas_limit // 2
-    step = ref.base_fee * abs(ref.gas_used - target) // target // 8
-    return ref.base_fee + max(step, 1) if ref.gas_used > target else ref.base_fee - step
-
-
 def tip(rewards: Sequence[int], policy: Policy) -> int:
     """The percentile (nearest rank) of the tips paid in recent blocks. Empty blocks report 0, which says nothing."""
     paid = sorted(reward for reward in rewards if reward > 0)
@@ -63,7 +56,7 @@ def tip(rewards: Sequence[int], policy: Policy) -> int:
 def market(ref: BlockRef, rewards: Sequence[int], policy: Policy) -> Fees:
     """What gets in now and survives about six full blocks: twice the next base fee, plus the tip."""
     wanted = tip(rewards, policy)
-    return Fees(2 * next_base_fee(ref) + wanted, wanted)
+    return Fees(2 * ref.next_base_fee + wanted, wanted)
 
 
 def bid(market: Fees, base_fee: int, ceiling: int) -> Fees | None:

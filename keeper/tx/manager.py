@@ -149,7 +149,7 @@ class Manager:
             self._market(head), self._simulate(intent), self._node.balance(address), self._node.nonce(address)
         )
         ceiling = self._settings.fees.ceiling(intent.budget, intent.gas_limit)
-        bid = fees.bid(market, fees.next_base_fee(head), ceiling)
+        bid = fees.bid(market, head.next_base_fee, ceiling)
         if bid is None:
             raise Refused(Reason.GAS_ABOVE_CAP, f"at most {ceiling} wei per gas")
         if simulated is not None and not simulated.ok:
@@ -173,7 +173,9 @@ class Manager:
                 raise Refused(HOLD[flight.answer], f"nonce {flight.nonce}: {flight.answer}")
 
     async def _simulate(self, intent: TxIntent) -> Simulation | None:
-        return await self._node.call(intent.call, self._signer.address, None) if self._settings.simulate else None
+        if not self._settings.simulate:
+            return None
+        return await self._node.call(intent.call, self._signer.address, None, at=intent.at)
 
     def _next_nonce(self, mined: int) -> int:
         held = self._journal.next_nonce()

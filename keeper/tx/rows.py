@@ -151,6 +151,7 @@ def receipt_row(intent: Hash, r: Receipt) -> Row:
 
 
 def flight_of(row: Sequence[Any], nonce: int) -> Flight:
+    """Without ``TxIntent.at``: that is for the simulation, and what is in the journal has been simulated."""
     id, state, _, target, data, value, gas_limit, budget, valid_until, purpose, created, _ = row
     call = Call(target, data, int(value))
     return Flight(TxIntent(id, call, gas_limit, int(budget), valid_until, purpose), nonce, created, TxState(state))

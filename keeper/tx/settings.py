@@ -13,7 +13,7 @@ class Settings:
     finality: int = 64  # blocks until nothing about it is looked at again
     bump_after: int = 3  # blocks without inclusion until the lowest open nonce bids more
     max_in_flight: int = 16  # nonces without a receipt
-    simulate: bool = True  # on the pending block, before a nonce is taken
+    simulate: bool = True  # at the moment the intent is meant for, before a nonce is taken
 
     def __post_init__(self) -> None:
         if not 1 <= self.confirmations <= self.finality or self.bump_after < 1 or self.max_in_flight < 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keeper.model import Address, BlockRef, Call, Hash, Receipt
+from keeper.model import Address, BlockRef, Call, Hash, Moment, Receipt
 
 
 @dataclass
@@ -82,10 +82,11 @@ class LineNode:
     async def balance(self, address: Address) -> int:
         return int(self.rpc("eth_getBalance", _hex(address), "latest"), 16)
 
-    async def call(self, call: Call, sender: Address, block: Hash | None) -> Simulated:
+    async def call(self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None) -> Simulated:
         tx = {"from": _hex(sender), "to": _hex(call.target), "data": _hex(call.data), "value": hex(call.value)}
+        overrides = ({}, _overrides(at)) if at else ()
         try:
-            result = self.rpc("eth_call", tx, "pending" if block is None else {"blockHash": _hex(block)})
+            result = self.rpc("eth_call", tx, "pending" if block is None else {"blockHash": _hex(block)}, *overrides)
         except Refused as error:
             return Simulated(False, bytes.fromhex(error.data[2:]))
         return Simulated(True, bytes.fromhex(result[2:]))
@@ -96,6 +97,10 @@ def _ref(block: dict[str, Any]) -> BlockRef:
     return BlockRef(
         int(block["number"], 16), bytes.fromhex(block["hash"][2:]), bytes.fromhex(block["parentHash"][2:]), *numbers
     )
+
+
+def _overrides(at: Moment) -> dict[str, str]:
+    return {"number": hex(at.number), "time": hex(at.timestamp), "baseFeePerGas": hex(at.base_fee)}
 
 
 def _hex(data: bytes) -> str:

@@ -14,10 +14,10 @@ import pytest
 from keeper.chain.node import Node
 from keeper.chain.rpc import connect
 from keeper.errors import RiskHalt
-from keeper.model import Call, Reason, TxEvent, TxIntent, TxState
+from keeper.model import Call, Moment, Reason, TxEvent, TxIntent, TxState
 from keeper.simulation.node import CHAIN_ID, Anvil
 from keeper.tx.answers import Answer, classify
-from keeper.tx.fees import Policy, next_base_fee
+from keeper.tx.fees import Policy
 from keeper.tx.journal import Binding, Journal
 from keeper.tx.keys import Key
 from keeper.tx.manager import Manager
@@ -95,7 +95,7 @@ async def test_the_predicted_base_fee_is_the_next_block_s(rig: Rig) -> None:
             rig.node.rpc("anvil_setNextBlockBaseFeePerGas", hex((n + 3) * GWEI + n))
         await rig.submit(rig.intent(budget=10**19))
         head = rig.node.block()
-        expected = next_base_fee(head) if n % 2 == 0 else (n + 3) * GWEI + n
+        expected = head.next_base_fee if n % 2 == 0 else (n + 3) * GWEI + n
         assert rig.node.mine().base_fee == expected
 
 
@@ -138,6 +138,18 @@ async def test_a_call_that_reverts_costs_nothing_and_shows_its_data(rig: Rig) ->
     [event] = await rig.submit(rig.intent(gas_limit=60_000))
     assert (event.state, event.why, event.detail) == (S.ABANDONED, Reason.SIM_REVERTED, f"0x{42:064x}")
     assert rig.journal.flights() == []
+
+
+async def test_a_call_is_simulated_at_the_moment_it_is_meant_for(rig: Rig) -> None:
+    head = rig.node.block()
+    later = Moment(head.number + 1, head.timestamp + 1_000, head.next_base_fee)
+    # if (block.timestamp < later) revert(0, 0)
+    early = bytes.fromhex(f"67{later.timestamp:016x}4210156012575f5ffd5b00")
+    rig.node.rpc("anvil_setCode", "0x" + rig.payee.hex(), "0x" + early.hex())
+    [event] = await rig.submit(rig.intent(gas_limit=60_000))
+    assert event.why is Reason.SIM_REVERTED
+    signed, _ = await rig.submit(rig.intent(gas_limit=60_000, at=later))
+    assert signed.state is S.SIGNED
 
 
 async def test_a_revert_on_chain_is_told_by_its_receipt(rig: Rig, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Server:
         self.scheme = scheme
         self.reply: Reply = echo
         self.requests: list[Any] = []
+        self.connections = 0  # accepted, except over HTTP
         self.paths: list[str] = []  # of HTTP requests and WebSocket handshakes
         self.status = 200  # of HTTP answers and WebSocket handshakes
         self.headers: dict[str, str] = {}
@@ -53,6 +54,7 @@ class Server:
         self._socket = folder / "node.ipc"
         self._peers: list[asyncio.StreamWriter | web.WebSocketResponse] = []
         self._silence = asyncio.Event()
+        self._served: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> Server:
         if self.scheme == "ipc":
@@ -97,6 +99,7 @@ class Server:
         await self.cut()
         if self.scheme == "ipc":
             self._unix.close()
+            await asyncio.gather(*self._served)
         else:
             await self._runner.cleanup()
 
@@ -107,7 +110,10 @@ class Server:
         return [frames] if isinstance(frames, bytes) else list(frames)
 
     async def _ipc(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         self._peers.append(writer)
+        if task := asyncio.current_task():
+            self._served.add(task)
         try:
             async for line in reader:
                 writer.writelines(frame + b"\n" for frame in self._frames(line))
@@ -121,6 +127,7 @@ class Server:
             return web.Response(status=self.status, headers=self.headers)
         peer = web.WebSocketResponse(autoping=self.pongs, max_msg_size=0)
         await peer.prepare(request)
+        self.connections += 1
         self._peers.append(peer)
         async for message in peer:
             for frame in self._frames(message.data) if message.type is WSMsgType.TEXT else ():

@@ -1,50 +1,19 @@
 """The follower on a scripted chain and a virtual clock: what is delivered, in which order, at what cost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 import pytest
 from structlog.testing import capture_logs
 
 from keeper.chain.codec import Header
-from keeper.chain.follower import RING, Follower, Limits
+from keeper.chain.follower import RING, UNPUSHED, Limits
 from keeper.chain.node import BlockLogs, Contents
-from keeper.chain.rpc import RpcError
-from keeper.errors import Broken, ChainLost, KeeperError, NodeUnavailable, RateLimited, StaleRead, WrongChain
-from keeper.model import BlockBatch, BlockRef, ChainEvent, Interests, LogFilter, Read, Rollback
-from keeper.ports import Clock
-from keeper.testing.chain import ScriptedChain, log
+from keeper.errors import Broken, ChainLost, NodeUnavailable
+from keeper.model import BlockBatch, Interests, LogFilter, Read, Rollback
+from keeper.testing.chain import ScriptedChain
 from keeper.testing.clock import VirtualClock
-
-POOL, OTHER = b"\x01" * 20, b"\x02" * 20
-TOPIC = b"\x0a" * 32
-HERE = log(POOL, TOPIC)
-ELSEWHERE = log(OTHER, TOPIC)
-WANTED = Interests(logs=(LogFilter(POOL),), reads=(Read("price", POOL, b"\x50"),))
-NEAR = Limits(depth=1_000)
-FAR = Limits(depth=4, span=5)
-
-Stream = AsyncIterator[ChainEvent]
-
-
-def follow(
-    chain: ScriptedChain,
-    start: int = 0,
-    limits: Limits = NEAR,
-    interests: Callable[[], Sequence[Interests]] = lambda: [WANTED],
-    clock: Clock | None = None,
-) -> Stream:
-    return Follower(chain, interests, clock or VirtualClock(auto=True), limits).events(start)
-
-
-async def take(stream: Stream, count: int) -> list[ChainEvent]:
-    async with asyncio.timeout(5):
-        return [await anext(stream) for _ in range(count)]
-
-
-def refs(events: Sequence[ChainEvent]) -> list[BlockRef]:
-    return [event.ref for event in events if isinstance(event, BlockBatch)]
+from tests.unit.following import ELSEWHERE, FAR, HERE, NEAR, OTHER, POOL, WANTED, follow, refs, take
 
 
 async def test_every_block_comes_once_and_in_order() -> None:
@@ -174,6 +143,33 @@ async def test_heads_pushed_twice_or_out_of_order_change_nothing() -> None:
     assert [ref.number for ref in refs(await waiting)] == [4, 5]
 
 
+async def test_of_two_heads_pushed_at_one_height_the_later_is_followed() -> None:
+    chain, clock = ScriptedChain(remembers=True), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    chain.play(("mine",), ("reorg", 1))
+    assert refs(await waiting) == [chain.head.ref]
+
+
+async def test_pushes_without_a_header_are_pushes() -> None:
+    class Terse(ScriptedChain):
+        async def heads(self, handler: Callable[[Header | None], None]) -> None:
+            await super().heads(lambda _: handler(None))
+
+    chain, clock = Terse(), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    with capture_logs() as lines:
+        for _ in range(2 * UNPUSHED):
+            waiting = asyncio.create_task(take(stream, 1))
+            await clock.slept_on()
+            chain.mine()
+            await waiting
+    assert lines == []
+
+
 async def test_a_pushed_head_that_died_at_once_is_forgotten() -> None:
     chain, clock = ScriptedChain(), VirtualClock()
     stream = follow(chain, clock=clock)
@@ -237,6 +233,20 @@ async def test_a_head_that_is_lower_for_a_moment_is_not() -> None:
     assert refs(await waiting) == [chain.head.ref]
 
 
+async def test_two_low_heads_with_news_in_between_are_two_moments() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, clock=clock)
+    chain.mine(2)
+    await take(stream, 3)
+    waiting = asyncio.create_task(take(stream, 2))
+    await clock.slept_on()
+    for _ in range(2):
+        chain.freeze(behind=1)
+        await clock.advance(NEAR.regress * 0.9)
+        chain.play(("mine",), ("thaw",))
+    assert refs(await waiting) == [header.ref for header in chain.blocks[-2:]]
+
+
 async def test_a_fork_below_everything_followed_ends_it() -> None:
     chain = ScriptedChain()
     chain.mine(5)
@@ -297,6 +307,22 @@ async def test_a_filter_that_an_old_block_brings_holds_from_the_next_block_on() 
     assert (batch.ref.number, [each.address for each in batch.logs]) == (2, [OTHER])
 
 
+async def test_a_range_that_fails_is_tried_smaller_and_then_larger_again() -> None:
+    class Narrow(ScriptedChain):
+        spans: list[int] = []  # noqa: RUF012
+
+        async def logs_range(self, filters: Sequence[LogFilter], first: int, last: int) -> list[BlockLogs]:
+            self.spans.append(last - first + 1)
+            if last - first >= 10 and first < 20:
+                raise NodeUnavailable("an answer of more than 1 bytes")
+            return await super().logs_range(filters, first, last)
+
+    chain = Narrow()
+    chain.mine(100)
+    await take(follow(chain, limits=Limits(depth=4, span=32)), 10)
+    assert chain.spans == [32, 16, 8, 10, 12, 6, 8, 10, 12, 14, 16, 13]
+
+
 async def test_a_reorg_during_a_long_absence_is_found_before_catching_up() -> None:
     chain = ScriptedChain()
     chain.mine(6)
@@ -306,147 +332,3 @@ async def test_a_reorg_during_a_long_absence_is_found_before_catching_up() -> No
     chain.play(("reorg", 2), ("mine", 20))
     (rollback,) = await take(stream, 1)
     assert rollback == Rollback(chain.blocks[4].ref)
-
-
-# ── trouble ──
-
-
-@pytest.mark.parametrize(
-    "error",
-    [NodeUnavailable("closed"), RateLimited("slow down"), StaleRead("unknown block"), RpcError("n", -32603, "oops")],
-    ids=lambda error: type(error).__name__,
-)
-async def test_trouble_that_passes_costs_no_block(error: KeeperError) -> None:
-    chain = ScriptedChain()
-    stream = follow(chain)
-    await take(stream, 1)
-    chain.play(("fail", 4, error), ("mine", 3))
-    assert [ref.number for ref in refs(await take(stream, 3))] == [1, 2, 3]
-
-
-async def test_trouble_that_stays_ends_in_chain_lost_after_the_patience() -> None:
-    chain, clock = ScriptedChain(), VirtualClock(auto=True)
-    chain.fail(10_000, NodeUnavailable("refused"))
-    with pytest.raises(ChainLost, match="refused"):
-        await take(follow(chain, limits=Limits(patience=30), clock=clock), 1)
-    assert 30 <= clock.monotonic() <= 31 + Limits().backoff
-
-
-async def test_pauses_between_tries_grow_up_to_the_limit() -> None:
-    chain, clock = ScriptedChain(), VirtualClock(auto=True)
-    chain.fail(10_000, NodeUnavailable("refused"))
-    with pytest.raises(ChainLost):
-        await take(follow(chain, limits=Limits(patience=60, backoff=1), clock=clock), 1)
-    assert chain.asked < 70
-
-
-async def test_losing_and_finding_the_node_is_told_once_each() -> None:
-    chain = ScriptedChain()
-    stream = follow(chain)
-    await take(stream, 1)
-    with capture_logs() as lines:
-        chain.play(("fail", 5, NodeUnavailable("closed")), ("mine", 2))
-        await take(stream, 2)
-    assert [line["event"] for line in lines] == ["rpc.lost", "rpc.back"]
-
-
-async def test_a_node_that_is_back_without_news_is_told_too() -> None:
-    chain, clock = ScriptedChain(pushes=False), VirtualClock()
-    stream = follow(chain, clock=clock)
-    await take(stream, 1)
-    waiting = asyncio.create_task(take(stream, 1))
-    await clock.slept_on()
-    with capture_logs() as lines:
-        chain.fail(3, NodeUnavailable("closed"))
-        await clock.advance(10)
-    assert [line["event"] for line in lines] == ["rpc.lost", "rpc.back"]
-    waiting.cancel()
-
-
-async def test_a_reorg_in_mid_question_is_no_lost_node() -> None:
-    chain = ScriptedChain()
-    stream = follow(chain)
-    await take(stream, 1)
-    with capture_logs() as lines:
-        chain.play(("fail", 1, StaleRead("unknown block")), ("mine", 1))
-        await take(stream, 1)
-    assert lines == []
-
-
-async def test_a_head_that_stands_still_is_told_once() -> None:
-    chain, clock = ScriptedChain(), VirtualClock()
-    stream = follow(chain, limits=Limits(max_head_age=20), clock=clock)
-    await take(stream, 1)
-    waiting = asyncio.create_task(take(stream, 1))
-    with capture_logs() as lines:
-        await clock.advance(100)
-    assert [line["event"] for line in lines] == ["head.stale"]
-    chain.mine()
-    await waiting
-
-
-async def test_another_chain_id_after_reconnecting_stops_the_keeper() -> None:
-    chain = ScriptedChain()
-    stream = follow(chain)
-    await take(stream, 1)
-    chain.chain_id = 1
-    chain.play(("hang_up",), ("mine",))
-    with pytest.raises(WrongChain):
-        await take(stream, 1)
-
-
-async def test_another_genesis_after_reconnecting_stops_the_keeper() -> None:
-    chain = ScriptedChain()
-    stream = follow(chain)
-    await take(stream, 1)
-    (genesis,) = chain.blocks
-    chain.blocks[0] = genesis._replace(ref=replace(genesis.ref, hash=TOPIC))
-    chain.hang_up()
-    with pytest.raises(WrongChain):
-        await take(stream, 1)
-
-
-async def test_without_connections_a_fork_is_where_another_chain_shows() -> None:
-    chain = ScriptedChain(pushes=False)
-    stream = follow(chain)
-    chain.mine(2)
-    await take(stream, 3)
-    chain.chain_id = 1
-    chain.reorg(1)
-    with pytest.raises(WrongChain):
-        await take(stream, 1)
-
-
-async def test_logs_that_name_another_block_than_their_number_are_asked_for_again() -> None:
-    class Confused(ScriptedChain):
-        async def logs_range(self, filters: Sequence[LogFilter], first: int, last: int) -> list[BlockLogs]:
-            found = await super().logs_range(filters, first, last)
-            return [each._replace(number=each.number - 1) for each in found]
-
-    chain = Confused()
-    chain.play(("mine", 3, [HERE]), ("mine", 9))
-    with pytest.raises(ChainLost, match="name block"):
-        await take(follow(chain, limits=FAR), 1)
-
-
-async def test_heads_are_asked_for_again_on_a_new_connection() -> None:
-    chain, clock = ScriptedChain(), VirtualClock()
-    stream = follow(chain, clock=clock)
-    await take(stream, 1)
-    waiting = asyncio.create_task(take(stream, 1))
-    await clock.slept_on()
-    chain.hang_up()
-    await clock.advance(0)
-    chain.mine()
-    assert refs(await waiting) == [chain.head.ref]
-
-
-async def test_a_subscription_that_died_alone_is_renewed() -> None:
-    chain = ScriptedChain()
-    stream = follow(chain)
-    await take(stream, 1)
-    chain._handlers.clear()
-    for _ in range(6):
-        chain.mine()
-        await take(stream, 1)
-    assert chain._handlers

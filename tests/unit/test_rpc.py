@@ -11,7 +11,7 @@ import pytest
 from keeper.chain import rpc as module
 from keeper.chain.endpoint import Endpoint
 from keeper.chain.rpc import Rpc, RpcError, connect
-from keeper.chain.wires import UnixSocket, WebSocket, Wire
+from keeper.chain.wires import UnixSocket, Wire
 from keeper.errors import KeeperError, Misconfigured, NodeUnavailable, RateLimited, StaleRead
 from tests.unit.rpc_server import ALL, STREAMS, Server, echo, error, notice, result
 
@@ -36,7 +36,6 @@ async def rpc(server: Server) -> AsyncIterator[Rpc]:
 everywhere = pytest.mark.parametrize("server", ALL, indirect=True)
 on_streams = pytest.mark.parametrize("server", STREAMS, indirect=True)
 on_ipc = pytest.mark.parametrize("server", ["ipc"], indirect=True)
-on_ws = pytest.mark.parametrize("server", ["ws"], indirect=True)
 on_http = pytest.mark.parametrize("server", ["http"], indirect=True)
 
 
@@ -68,10 +67,10 @@ async def test_a_refused_part_of_a_batch_does_not_spoil_the_rest(server: Server,
     assert good == "yes"
 
 
-@everywhere
+@on_streams
 async def test_calls_at_the_same_time_share_one_connection(server: Server, rpc: Rpc) -> None:
     answers = await asyncio.gather(*(rpc.call("m", n) for n in range(20)))
-    assert (answers, rpc.session) == (list(range(20)), 1)
+    assert (answers, server.connections) == (list(range(20)), 1)
 
 
 @on_streams
@@ -168,7 +167,7 @@ GARBAGE = {
 async def test_garbage_is_counted_and_the_listener_lives(server: Server, rpc: Rpc, garbage: bytes) -> None:
     server.reply = lambda request: [garbage, echo(request)]
     assert [await rpc.call("m", 1), await rpc.call("m", 2)] == [1, 2]
-    assert (rpc.session, rpc.dropped > 0) == (1, True)
+    assert (server.connections, rpc.dropped > 0) == (1, True)
 
 
 @on_http
@@ -308,153 +307,6 @@ async def test_redirects_are_not_followed(server: Server, rpc: Rpc) -> None:
 def test_a_url_that_cannot_work_is_refused_at_once(url: str) -> None:
     with pytest.raises(Misconfigured):
         connect(url)
-
-
-# ── time, and the end of connections ──
-
-
-@everywhere
-async def test_silence_ends_at_the_deadline_of_the_call(server: Server, rpc: Rpc) -> None:
-    server.reply = lambda _: ()
-    with pytest.raises(NodeUnavailable, match=r"no answer to slow within 0\.05 s"):
-        await rpc.call("slow", timeout=0.05)
-    assert rpc._pending == {}
-
-
-@on_streams
-async def test_an_answer_after_the_deadline_is_dropped(server: Server, rpc: Rpc) -> None:
-    server.reply = lambda _: ()
-    with pytest.raises(NodeUnavailable):
-        await rpc.call("slow", timeout=0.05)
-    server.reply = lambda request: [echo(server.requests[0]), echo(request)]
-    assert await rpc.call("m", "mine") == "mine"
-    assert (rpc.dropped, rpc.session) == (1, 1)
-
-
-@everywhere
-async def test_a_cancelled_call_leaves_nothing_behind(server: Server, rpc: Rpc) -> None:
-    server.reply = lambda _: ()
-    waiting = asyncio.create_task(rpc.call("m"))
-    await until(lambda: bool(server.requests))
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert rpc._pending == {}
-
-
-@on_streams
-async def test_a_broken_connection_fails_what_waits_and_nothing_is_sent_again(server: Server, rpc: Rpc) -> None:
-    server.reply = lambda _: ()
-    waiting = [asyncio.create_task(rpc.call("eth_sendRawTransaction", n)) for n in range(3)]
-    await until(lambda: len(server.requests) == 3)
-    await server.cut()
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [NodeUnavailable] * 3
-    server.reply = echo
-    assert await rpc.call("m", 1) == 1
-    assert (len(server.requests), rpc.session) == (4, 2)
-
-
-@everywhere
-async def test_nobody_at_home_is_a_node_that_is_not_there(server: Server, rpc: Rpc) -> None:
-    await server.stop()
-    with pytest.raises(NodeUnavailable):
-        await rpc.call("m")
-
-
-@everywhere
-async def test_after_closing_no_call_is_made(server: Server, rpc: Rpc) -> None:
-    await rpc.call("m", 1)
-    await rpc.close()
-    with pytest.raises(NodeUnavailable, match="closed"):
-        await rpc.call("m", 2)
-    assert len(server.requests) == 1
-
-
-@everywhere
-async def test_closing_leaves_no_task_behind(server: Server, rpc: Rpc) -> None:
-    await rpc.call("m", 1)
-    await rpc.close()
-    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("read ")]
-
-
-@on_streams
-async def test_closing_while_dialling_ends_the_call(server: Server, rpc: Rpc) -> None:
-    waiting = asyncio.create_task(rpc.call("m"))
-    await asyncio.sleep(0)
-    await rpc.close()
-    with pytest.raises(NodeUnavailable, match="closed"):
-        await waiting
-
-
-@on_ws
-async def test_closing_at_once_after_dialling_closes_everything(server: Server, rpc: Rpc) -> None:
-    wire = await rpc._connected()
-    assert isinstance(wire, WebSocket)
-    await rpc.close()
-    assert wire._session.closed
-
-
-@on_streams
-async def test_late_news_of_an_old_connection_does_not_hurt_the_new_one(server: Server, rpc: Rpc) -> None:
-    old = await rpc._connected()
-    await rpc.reset()
-    await rpc.call("m", 1)
-    rpc.lost(old, "late")
-    assert (await rpc.call("m", 2), rpc.session) == (2, 2)
-
-
-@on_ws
-async def test_a_connection_that_answers_no_ping_is_given_up(server: Server) -> None:
-    server.pongs, ended = False, asyncio.Event()
-    server.reply = lambda request: result(request, "0x1")
-    rpc = connect(server.url, ping=0.05)
-    await rpc.subscribe("newHeads", lambda payload: ended.set() if payload is None else None)
-    async with asyncio.timeout(10):
-        await ended.wait()
-    await rpc.close()
-
-
-# ── subscriptions ──
-
-
-@on_streams
-async def test_payloads_reach_their_handler(server: Server, rpc: Rpc) -> None:
-    heads: list[Any] = []
-    logs: list[Any] = []
-    server.reply = lambda request: result(request, "0x" + request["params"][0])
-    await rpc.subscribe("newHeads", heads.append)
-    await rpc.subscribe("logs", logs.append, {"address": []})
-    await server.push(notice("0xlogs", 1), notice("0xnewHeads", 2), notice("0xlogs", 3))
-    await until(lambda: len(logs) == 2)
-    assert (heads, logs) == ([2], [1, 3])
-
-
-@on_streams
-async def test_a_payload_right_behind_the_answer_is_not_lost(server: Server, rpc: Rpc) -> None:
-    heads: list[Any] = []
-    server.reply = lambda request: [result(request, "0x1"), notice("0x1", "first")]
-    await rpc.subscribe("newHeads", heads.append)
-    await until(lambda: heads == ["first"])
-
-
-@on_streams
-async def test_a_subscription_ends_with_its_connection(server: Server, rpc: Rpc) -> None:
-    heads: list[Any] = []
-    server.reply = lambda request: result(request, "0x1")
-    await rpc.subscribe("newHeads", heads.append)
-    await server.cut()
-    await until(lambda: heads == [None])
-    await rpc.call("m")
-    await server.push(notice("0x1", "of the old subscription"))
-    await rpc.call("m")
-    assert heads == [None]
-
-
-@on_streams
-async def test_a_refused_subscription_is_an_error(server: Server, rpc: Rpc) -> None:
-    server.reply = lambda request: error(request, -32601, "no subscriptions here")
-    with pytest.raises(RpcError):
-        await rpc.subscribe("newHeads", lambda _: None)
 
 
 async def until(condition: Any) -> None:

@@ -10,83 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keeper.chain import bloom, codec
-from keeper.chain.node import FeeHistory, Node, Simulated
+from keeper.chain.node import BATCH, Node
 from keeper.chain.rpc import RpcError, connect
 from keeper.errors import NodeUnavailable, StaleRead
-from keeper.model import BlockRef, Call, Log, LogFilter, Moment, Read
-from tests.unit.rpc_server import Server, error, result
-
-POOL, OTHER, SENDER = b"\x01" * 20, b"\x02" * 20, b"\x03" * 20
-TOPIC, WHO = b"\x0a" * 32, b"\x0b" * 32
-BLOCK, PARENT, TX = b"\x10" * 32, b"\x0f" * 32, b"\x20" * 32
-LOG = Log(POOL, (TOPIC, WHO), b"\x05", TX, 1)
-FOREIGN = Log(OTHER, (TOPIC,), b"", TX, 0)
-RAW = b"\x02signed"
-
-
-def word(data: bytes) -> str:
-    return "0x" + data.hex()
-
-
-def block(logs: tuple[Log, ...] = (), **changes: Any) -> dict[str, Any]:
-    fields = {
-        "number": "0x7",
-        "hash": word(BLOCK),
-        "parentHash": word(PARENT),
-        "timestamp": "0x65",
-        "baseFeePerGas": "0x9",
-        "gasUsed": "0x5208",
-        "gasLimit": "0x1c9c380",
-        "logsBloom": word(bloom.of(logs).to_bytes(256, "big")),
-    }
-    return fields | changes
-
-
-def on_wire(log: Log, number: int = 7, **changes: Any) -> dict[str, Any]:
-    fields = {
-        "address": word(log.address),
-        "topics": [word(topic) for topic in log.topics],
-        "data": word(log.data),
-        "transactionHash": word(log.tx_hash),
-        "logIndex": hex(log.index),
-        "blockNumber": hex(number),
-        "blockHash": word(BLOCK),
-        "removed": False,
-    }
-    return fields | changes
-
-
-def without(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in fields.items() if key != name}
-
-
-class Script:
-    """A server that answers by method: with a result, with an error to raise, or with a function of the parameters."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.answers: dict[str, Any] = {}
-        server.reply = self.reply
-
-    @property
-    def asked(self) -> list[tuple[str, Any]]:
-        flat = [
-            each for request in self.server.requests for each in (request if isinstance(request, list) else [request])
-        ]
-        return [(each["method"], each["params"]) for each in flat]
-
-    def reply(self, request: Any) -> bytes:
-        if isinstance(request, list):
-            return b"[" + b",".join(map(self.reply, request)) + b"]"
-        answer = self.answers[request["method"]]
-        answer = answer(*request["params"]) if callable(answer) else answer
-        if isinstance(answer, RpcError):
-            return error(request, answer.number, answer.message, data=word(answer.data))
-        return result(request, answer)
-
-
-def refusal(number: int, message: str, data: bytes = b"") -> RpcError:
-    return RpcError("", number, message, data)
+from keeper.model import Log, LogFilter, Read
+from tests.unit.node_script import (
+    BLOCK,
+    FOREIGN,
+    LOG,
+    OTHER,
+    PARENT,
+    POOL,
+    REF,
+    TOPIC,
+    TX,
+    WHO,
+    Script,
+    block,
+    on_wire,
+    refusal,
+    without,
+    word,
+)
+from tests.unit.rpc_server import Server
 
 
 @pytest.fixture
@@ -104,8 +50,6 @@ async def node(script: Script) -> AsyncIterator[Node]:
 
 
 # ── blocks ──
-
-REF = BlockRef(7, BLOCK, PARENT, 101, 9, 21_000, 30_000_000)
 
 
 async def test_a_block_is_read_field_by_field(script: Script, node: Node) -> None:
@@ -181,6 +125,13 @@ async def test_another_block_than_asked_for_is_no_answer(script: Script, node: N
     script.answers |= {"eth_getBlockByNumber": block(), "eth_getBlockByHash": block()}
     with pytest.raises(NodeUnavailable, match="another block"):
         await node.block(at)
+
+
+async def test_many_headers_come_in_order_and_in_batches_that_a_provider_takes(script: Script, node: Node) -> None:
+    script.answers["eth_getBlockByHash"] = lambda place, _full: block(hash=place)
+    hashes = [number.to_bytes(32, "big") for number in range(2 * BATCH + 1)]
+    assert [each.ref.hash for each in await node.headers(hashes)] == hashes
+    assert [len(request) for request in script.server.requests] == [BATCH, BATCH, 1]
 
 
 async def test_the_chain_is_named_by_id_and_genesis(script: Script, node: Node) -> None:
@@ -369,142 +320,3 @@ async def test_two_blocks_of_one_height_in_a_range_are_a_stale_read(script: Scri
     script.answers |= {"eth_getLogs": twice, "eth_getBlockByNumber": numbered}
     with pytest.raises(StaleRead):
         await node.logs_range(WANTED, 5, 6)
-
-
-# ── ports.StateReader ──
-
-CALL = Call(POOL, b"\x50")
-
-
-async def test_a_call_without_a_block_is_of_the_pending_one(script: Script, node: Node) -> None:
-    script.answers["eth_call"] = "0x2a"
-    assert await node.call(CALL, SENDER, None) == Simulated(True, b"\x2a")
-    assert script.asked[0][1] == [{"to": word(POOL), "data": "0x50", "from": word(SENDER)}, "pending"]
-
-
-async def test_a_call_at_a_moment_overrides_the_block(script: Script, node: Node) -> None:
-    script.answers["eth_call"] = "0x"
-    await node.call(CALL, SENDER, BLOCK, at=Moment(8, 113, 10))
-    assert script.asked[0][1][1:] == [
-        {"blockHash": word(BLOCK)},
-        {},
-        {"number": "0x8", "time": "0x71", "baseFeePerGas": "0xa"},
-    ]
-
-
-async def test_value_is_sent_along(script: Script, node: Node) -> None:
-    script.answers["eth_call"] = "0x"
-    await node.call(Call(POOL, b"", value=5), SENDER, None)
-    assert script.asked[0][1][0]["value"] == "0x5"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        refusal(3, "execution reverted", b"\xde\xad"),
-        refusal(-32000, "execution reverted: boom", b"\xde\xad"),
-        refusal(-32603, "EVM error InvalidFEOpcode", b"\xde\xad"),
-        refusal(-32003, "Out of gas: gas required exceeds allowance: 30000000", b"\xde\xad"),
-        refusal(-32015, "VM execution error.", b"\xde\xad"),
-    ],
-    ids=lambda answer: answer.message,
-)
-async def test_a_call_that_fails_is_a_result(script: Script, node: Node, answer: RpcError) -> None:
-    script.answers["eth_call"] = answer
-    assert await node.call(CALL, SENDER, BLOCK) == Simulated(False, b"\xde\xad")
-
-
-def receipt(**changes: Any) -> dict[str, Any]:
-    fields = {
-        "transactionHash": word(TX),
-        "blockHash": word(BLOCK),
-        "status": "0x1",
-        "gasUsed": "0x5208",
-        "effectiveGasPrice": "0x3",
-    }
-    return fields | changes
-
-
-async def test_a_receipt_names_its_block_in_full(script: Script, node: Node) -> None:
-    script.answers |= {"eth_getTransactionReceipt": receipt(), "eth_getBlockByHash": block()}
-    found = await node.receipt(TX)
-    assert found is not None
-    assert (found.block, found.ok, found.fee) == (REF, True, 63_000)
-
-
-@pytest.mark.parametrize("answer", [None, receipt(blockHash=None)], ids=["unknown", "pending"])
-async def test_no_block_no_receipt(script: Script, node: Node, answer: Any) -> None:
-    script.answers["eth_getTransactionReceipt"] = answer
-    assert await node.receipt(TX) is None
-
-
-@pytest.mark.parametrize("field", ["transactionHash", "status", "gasUsed", "effectiveGasPrice"])
-@pytest.mark.parametrize("bad", [None, "0xzz", 1], ids=repr)
-async def test_a_malformed_receipt_is_no_answer(script: Script, node: Node, field: str, bad: Any) -> None:
-    script.answers |= {"eth_getTransactionReceipt": receipt(**{field: bad}), "eth_getBlockByHash": block()}
-    with pytest.raises(NodeUnavailable, match=rf"receipt\.{field}"):
-        await node.receipt(TX)
-
-
-async def test_the_receipt_of_another_transaction_is_no_answer(script: Script, node: Node) -> None:
-    script.answers["eth_getTransactionReceipt"] = receipt(transactionHash=word(PARENT))
-    with pytest.raises(NodeUnavailable):
-        await node.receipt(TX)
-
-
-async def test_nonce_balance_and_code_are_of_the_latest_block(script: Script, node: Node) -> None:
-    script.answers |= {"eth_getTransactionCount": "0x5", "eth_getBalance": "0x6", "eth_getCode": "0x60"}
-    assert [await node.nonce(POOL), await node.balance(POOL), await node.code(POOL)] == [5, 6, b"\x60"]
-    assert {params[1] for _, params in script.asked} == {"latest"}
-
-
-@pytest.mark.parametrize("bad", [None, 5, "5", "0x" + "f" * 65], ids=repr)
-async def test_a_nonce_that_is_no_number_is_no_answer(script: Script, node: Node, bad: Any) -> None:
-    script.answers["eth_getTransactionCount"] = bad
-    with pytest.raises(NodeUnavailable, match="eth_getTransactionCount"):
-        await node.nonce(POOL)
-
-
-async def test_fees_come_with_the_next_base_fee(script: Script, node: Node) -> None:
-    script.answers["eth_feeHistory"] = {
-        "baseFeePerGas": ["0x1", "0x2"],
-        "reward": [["0x3", "0x4"]],
-        "oldestBlock": "0x1",
-    }
-    assert await node.fee_history(1, (10, 50)) == FeeHistory((1, 2), ((3, 4),))
-
-
-# ── ports.Executor ──
-
-
-async def test_an_accepted_transaction(script: Script, node: Node) -> None:
-    script.answers["eth_sendRawTransaction"] = word(keccak(RAW))
-    assert (await node.send(RAW)).accepted
-
-
-async def test_a_refused_transaction_is_in_lower_case_and_not_raised(script: Script, node: Node) -> None:
-    script.answers["eth_sendRawTransaction"] = refusal(-32003, "Insufficient funds for gas * price + value")
-    answer = await node.send(RAW)
-    assert (answer.accepted, answer.error) == (False, "insufficient funds for gas * price + value")
-
-
-@pytest.mark.parametrize("bad", [None, "0x", word(TX), {}, 5], ids=repr)
-async def test_an_answer_that_is_not_the_hash_says_nothing(script: Script, node: Node, bad: Any) -> None:
-    script.answers["eth_sendRawTransaction"] = bad
-    answer = await node.send(RAW)
-    assert (answer.accepted, answer.error[:11]) == (False, "transport: ")
-
-
-async def test_a_rate_limit_says_nothing_about_the_transaction(script: Script, node: Node) -> None:
-    script.answers["eth_sendRawTransaction"] = refusal(429, "too many requests")
-    assert (await node.send(RAW)).error.startswith("transport: ")
-
-
-async def test_a_connection_lost_after_sending_says_nothing_and_nothing_is_repeated(script: Script, node: Node) -> None:
-    def hang_up(_raw: str) -> None:
-        raise ConnectionError
-
-    script.answers["eth_sendRawTransaction"] = hang_up
-    answer = await node.send(RAW)
-    assert (answer.accepted, answer.error[:11]) == (False, "transport: ")
-    assert len(script.asked) == 1

@@ -1,7 +1,8 @@
 """Settings: who wins, what is refused, and where the error says it is."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,11 @@ def test_an_override_that_is_no_toml_value_is_text(desk: Desk, written: str) -> 
     assert settings.protocols["options"].options["account"] == written
 
 
+def test_the_library_reads_nothing_by_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RISK", '{"max_inflight": 9}')
+    assert desk.load().risk.max_inflight == 4
+
+
 def test_an_override_may_be_a_list(desk: Desk) -> None:
     assert desk.load(GOOD, sets=["strategies.dutch.protocols=[]"]).strategies["dutch"].protocols == ()
 
@@ -157,6 +163,35 @@ def test_an_unknown_variable_is_an_error(desk: Desk) -> None:
         'error KC102: unknown section "rsk"\n  environment\n   | KEEPER__RSK__X\n'
         '   | ^^^^^^^^^^^^^^ did you mean "risk"?\n'
     )
+
+
+@pytest.mark.parametrize("name", ["KEEPER_RISK__RESERVE", "keeper__risk__reserve", "Keeper__Risk__Reserve"])
+def test_a_variable_that_is_almost_ours_is_an_error(desk: Desk, name: str) -> None:
+    assert 'did you mean "KEEPER__RISK__RESERVE"?' in str(desk.refused(environ={name: "$4"}))
+
+
+@pytest.mark.parametrize("name", ["KEEPER_PASSWORD", "KEEPER_PORT_8545_TCP", "OTHER__RISK"])
+def test_a_variable_that_is_not_ours_is_left_alone(desk: Desk, name: str) -> None:
+    assert desk.load(environ={name: "1"}).origin == {}
+
+
+@pytest.mark.parametrize(
+    ("sets", "environ", "place"),
+    [
+        (['risk={min_proffit="$5"}'], {}, '   | --set risk={min_proffit="$5"}\n   |       ^^^^ did'),
+        ([], {"KEEPER__RISK": '{min_proffit="$5"}'}, "   | KEEPER__RISK\n   | ^^^^^^^^^^^^ did"),
+    ],
+)
+def test_an_unknown_key_inside_a_value_is_an_error(
+    desk: Desk, sets: list[str], environ: dict[str, str], place: str
+) -> None:
+    (problem,) = desk.refused("[risk]", sets=sets, environ=environ).problems
+    assert problem.hint == 'did you mean "min_profit"?' and place in problem.render()
+
+
+def test_a_list_on_the_command_line_is_checked_instead_of_the_one_it_replaces(desk: Desk) -> None:
+    error = desk.refused(GOOD, sets=['strategies.dutch.protocols=["optoins"]'])
+    assert "there is no [protocols.optoins]\n  command line" in str(error)
 
 
 def test_an_unknown_override_is_an_error(desk: Desk) -> None:
@@ -276,8 +311,16 @@ def test_fingerprint_changes_with_a_value(desk: Desk) -> None:
 
 def test_a_dump_loads_to_the_same_dump(desk: Desk) -> None:
     settings = desk.load(GOOD)
-    again = Settings.model_validate(settings.dump(), context={"environ": {}})
+    again = desk.load(sets=[f"{key}={value}" for key, value in written(settings.dump())])
     assert again.dump() == settings.dump()
+
+
+def written(tree: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from written(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", json.dumps(value)
 
 
 def test_a_dump_leaves_out_what_is_not_set(desk: Desk) -> None:

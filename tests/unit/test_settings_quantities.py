@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keeper.settings.quantities import COIN, DURATION, MONEY, SHARE, Quantity
+from keeper.settings.quantities import BPS, COIN, DURATION, MONEY, SHARE, Quantity
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,10 @@ from keeper.settings.quantities import COIN, DURATION, MONEY, SHARE, Quantity
         (COIN, "1.000000000000000001 eth", 10**18 + 1),
         (MONEY, "$25", 25 * 10**18),
         (MONEY, "$1_000.50", 1_000_500_000_000_000_000_000),
-        (SHARE, "50 bps", 50),
-        (SHARE, "0.5 %", 50),
+        (SHARE, "50 bps", 5 * 10**15),
+        (SHARE, "0.5 %", 5 * 10**15),
+        (BPS, "50 bps", 50),
+        (BPS, "0.5 %", 50),
     ],
 )
 def test_means_exactly(quantity: Quantity, written: str, exact: int) -> None:
@@ -37,7 +39,9 @@ def test_means_exactly(quantity: Quantity, written: str, exact: int) -> None:
         (MONEY, "25 $", None),
         (MONEY, "25", "has no unit"),
         (MONEY, "-$5", "is not a dollar amount"),
-        (SHARE, "0.005 %", "finer than its smallest unit, bps"),
+        (MONEY, "$0.0000000000000000001", r"finer than its smallest unit, 10\*\*-18"),
+        (SHARE, "0.00000000000000001 %", r"finer than its smallest unit, 10\*\*-18"),
+        (BPS, "0.005 %", "finer than its smallest unit, bps"),
         (DURATION, "$12s", "unknown unit"),
         (COIN, "١ ETH", "is not a coin amount"),
     ],
@@ -47,6 +51,6 @@ def test_is_refused(quantity: Quantity, written: object, said: str | None) -> No
         quantity.parse(written)
 
 
-@given(st.sampled_from([DURATION, COIN, MONEY, SHARE]), st.integers(0, 10**30))
+@given(st.sampled_from([DURATION, COIN, MONEY, SHARE, BPS]), st.integers(0, 10**30))
 def test_what_is_shown_means_the_same(quantity: Quantity, exact: int) -> None:
     assert quantity.parse(quantity.show(exact)) == exact

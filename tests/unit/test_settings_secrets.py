@@ -3,13 +3,14 @@
 import os
 import re
 import traceback
+from contextvars import Context
 from pathlib import Path
 
 import pytest
 
 from keeper.errors import Misconfigured, SecretUnusable
 from keeper.observe import redact
-from keeper.settings import Endpoint, Secret, Settings, Unusable, load
+from keeper.settings import Endpoint, Secret, Settings, Unusable, load, secrets
 
 CANARY = "SECRETCANARY0123456789"
 CHAIN = '[chains.main]\nid = 1\nrpc = "{}"\n'
@@ -25,6 +26,10 @@ def loaded(tmp_path: Path, text: str, environ: dict[str, str] | None = None, set
     file = tmp_path / "k.toml"
     file.write_text(text)
     return load([file], sets, environ or {})
+
+
+def endpoint(written: str, **environ: str) -> Endpoint:
+    return Context().run(lambda: (secrets.ENVIRON.set(environ), Endpoint(written))[1])
 
 
 # ─── in what is shown ─────────────────────────────────────────────────────────────────────────────
@@ -60,6 +65,7 @@ def test_nothing_made_of_settings_shows_a_secret(tmp_path: Path, show: object) -
         (f'[signers.main]\nkey = ["a",\n"{CANARY}"\n"b"]', ()),
         ("", (f"signers.main.password={CANARY}",)),
         (f'[strategies.s]\nuse = "a:B"\nprotocols = []\noptions = {{ api_key = "{CANARY}" }}', ()),
+        ("", (f'strategies.s={{use="a", protocols=[], options={{api_key="{CANARY}"}}}}',)),
         (f'[keeper]\nhook = "https://hooks.example/{CANARY}"', ()),
     ],
 )
@@ -102,7 +108,7 @@ def test_a_key_in_a_file_is_refused_even_when_the_environment_wins(tmp_path: Pat
 @pytest.mark.parametrize("host", ["[broken", "ab℀@", "[::1%zone"])
 def test_a_url_that_python_cannot_split_is_refused_without_being_quoted(host: str) -> None:
     with pytest.raises(ValueError) as caught:
-        Endpoint("${RPC}", {"RPC": f"https://{host}/{CANARY}"})
+        endpoint("${RPC}", RPC=f"https://{host}/{CANARY}")
     assert host not in str(caught.value) and CANARY not in str(caught.value)
 
 
@@ -123,12 +129,12 @@ def test_a_literal_without_a_key_or_on_this_machine_is_accepted(tmp_path: Path, 
 
 def test_a_key_over_plain_http_is_refused_wherever_it_comes_from() -> None:
     with pytest.raises(ValueError, match="plain text"):
-        Endpoint("${RPC}", {"RPC": f"http://node.example/{CANARY}"})
+        endpoint("${RPC}", RPC=f"http://node.example/{CANARY}")
 
 
 def test_a_reference_may_be_a_part_of_the_url() -> None:
-    endpoint = Endpoint("https://node.example/v2/${NODE_KEY}", {"NODE_KEY": CANARY})
-    assert (endpoint.reveal(), str(endpoint)) == (
+    node = endpoint("https://node.example/v2/${NODE_KEY}", NODE_KEY=CANARY)
+    assert (node.reveal(), str(node)) == (
         f"https://node.example/v2/{CANARY}",
         "https://node.example/v2/${NODE_KEY}",
     )
@@ -163,7 +169,7 @@ def test_a_signer_has_exactly_one_key_and_one_password(tmp_path: Path, fields: s
 
 
 def secret(environ: dict[str, str] | None = None, **source: object) -> Secret:
-    return Secret.model_validate(source, context={"environ": environ or {}})
+    return Context().run(lambda: (secrets.ENVIRON.set(environ or {}), Secret.model_validate(source))[1])
 
 
 def test_a_variable_that_is_not_set_is_located_with_a_suggestion(tmp_path: Path) -> None:
@@ -174,7 +180,7 @@ def test_a_variable_that_is_not_set_is_located_with_a_suggestion(tmp_path: Path)
 
 def test_revealing_an_endpoint_without_its_variable_says_so() -> None:
     with pytest.raises(Misconfigured, match="RPC is not set"):
-        Endpoint("${RPC}", {}).reveal()
+        endpoint("${RPC}").reveal()
 
 
 def test_a_dry_run_needs_no_password(tmp_path: Path) -> None:

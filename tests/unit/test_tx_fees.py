@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from keeper.errors import Misconfigured
 from keeper.model import BlockRef
-from keeper.tx.fees import Fees, Policy, bid, bump, market, next_base_fee, tip
+from keeper.tx.fees import Fees, Policy, bid, bump, market, tip
 from keeper.units import GWEI
 
 POLICY = Policy(hard_cap=500 * GWEI, tip_floor=1 * GWEI, tip_cap=10 * GWEI, percentile=50)
@@ -14,28 +14,8 @@ wei = st.integers(0, 10**13)
 bids = st.tuples(wei, wei).map(lambda pair: Fees(max(pair), min(pair)))
 
 
-def ref(base_fee: int, used: int, limit: int = 30_000_000) -> BlockRef:
-    return BlockRef(1, b"\1" * 32, b"\0" * 32, 12, base_fee, used, limit)
-
-
-@pytest.mark.parametrize(
-    ("base_fee", "used", "expected"),
-    [
-        (1_000_000_000, 10_000_000, 1_000_000_000),  # the vectors of go-ethereum's TestCalcBaseFee: limit 20 M
-        (1_000_000_000, 9_000_000, 987_500_000),
-        (1_000_000_000, 11_000_000, 1_012_500_000),
-        (7, 0, 7),  # one eighth of 7 is nothing
-        (7, 20_000_000, 8),  # a rise is at least 1 wei
-        (100 * GWEI, 20_000_000, 112_500_000_000),
-    ],
-)
-def test_next_base_fee(base_fee: int, used: int, expected: int) -> None:
-    assert next_base_fee(ref(base_fee, used, 20_000_000)) == expected
-
-
-@given(base_fee=wei, used=st.integers(0, 30_000_000))
-def test_the_base_fee_moves_by_an_eighth_at_most(base_fee: int, used: int) -> None:
-    assert abs(next_base_fee(ref(base_fee, used)) - base_fee) <= max(base_fee // 8, 1)
+def ref(base_fee: int, used: int) -> BlockRef:
+    return BlockRef(1, b"\1" * 32, b"\0" * 32, 12, base_fee, used, gas_limit=30_000_000)
 
 
 @pytest.mark.parametrize(

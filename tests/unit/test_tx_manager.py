@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from keeper.errors import NodeUnavailable
-from keeper.model import Reason
+from keeper.model import Moment, Reason
 from keeper.tx.journal import Journal
 from keeper.tx.manager import Manager
 from keeper.units import GWEI
@@ -126,6 +126,12 @@ async def test_an_abandoned_intent_may_come_again(rig: Rig) -> None:
     await refused(rig, intent())
     rig.chain.simulated = Simulated()
     assert brief(await rig.submit(intent())) == [(S.SIGNED, None), (S.BROADCAST, None)]
+
+
+async def test_an_intent_is_simulated_at_its_moment(rig: Rig) -> None:
+    at = Moment(rig.chain.head.number + 1, rig.chain.head.timestamp + 12, rig.chain.head.next_base_fee)
+    await rig.submit(intent(at=at))
+    assert rig.chain.simulated_at == at
 
 
 async def test_simulation_can_be_switched_off(rig: Rig) -> None:

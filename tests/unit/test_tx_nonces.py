@@ -38,7 +38,7 @@ def test_a_node_that_misses_final_transactions_is_behind(mined: int, open_nonces
 
 
 def block(number: int, branch: str = "a", parent: str = "a") -> BlockRef:
-    return BlockRef(number, f"{number}{branch}".encode(), f"{number - 1}{parent}".encode(), 12 * number, 7)
+    return BlockRef(number, f"{number}{branch}".encode(), f"{number - 1}{parent}".encode(), 12 * number, 7, 0, 0)
 
 
 def follow(*refs: BlockRef) -> Heads:

@@ -10,7 +10,7 @@ import rlp  # type: ignore[import-untyped]
 from eth_hash.auto import keccak
 
 from keeper.errors import NodeUnavailable
-from keeper.model import Address, BlockRef, Call, Hash, Receipt
+from keeper.model import Address, BlockRef, Call, Hash, Moment, Receipt
 from keeper.units import GWEI
 
 
@@ -59,6 +59,7 @@ class Chain:
         self.sent: list[Tx] = []  # everything that was ever sent, in order
         self.script: deque[str | Trick | None] = deque()  # for the next sends; None behaves
         self.simulated = Simulated()
+        self.simulated_at: Moment | None = None  # of the last simulation
         self.funds = 10**21
         self.down = False
         self._salt = 0
@@ -108,7 +109,8 @@ class Chain:
         self._reachable()
         return self.funds
 
-    async def call(self, call: Call, sender: Address, block: Hash | None) -> Simulated:
+    async def call(self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None) -> Simulated:
+        self.simulated_at = at
         self._reachable()
         return self.simulated
 
@@ -162,7 +164,8 @@ class Chain:
         number = len(self.blocks)
         parent = self.head.hash if self.blocks else b"\0" * 32
         hash = hashlib.sha256(parent + bytes(str(self._salt), "ascii")).digest()
-        self.blocks.append((BlockRef(number, hash, parent, 12 * number, self.base_fee, 15_000_000), txs))
+        ref = BlockRef(number, hash, parent, 12 * number, self.base_fee, gas_used=15_000_000, gas_limit=30_000_000)
+        self.blocks.append((ref, txs))
 
 
 def _beats(new: int, old: int) -> bool:

@@ -1,0 +1,33 @@
+"""A dry run: what would be sent is simulated and said, and nothing is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from keeper.model import Address, BlockRef, Reason, TxEvent, TxIntent, TxState
+from keeper.ports import StateReader
+
+log = structlog.get_logger("tx")
+
+
+class DryRun:
+    """Implements ``ports.Transactions`` without a key."""
+
+    def __init__(self, reader: StateReader, sender: Address) -> None:
+        self._reader, self._sender = reader, sender
+
+    async def recover(self) -> Sequence[TxEvent]:
+        return ()
+
+    async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
+        return ()
+
+    async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
+        done = await self._reader.call(intent.call, self._sender, head.hash, at=intent.at)
+        log.info(
+            "tx.would_send", purpose=intent.purpose, succeeds=done.ok, revert=done.data.hex() if not done.ok else ""
+        )
+        why = Reason.NOT_ARMED if done.ok else Reason.SIM_REVERTED
+        return [TxEvent(intent.id, TxState.ABANDONED, why=why, detail="" if done.ok else f"0x{done.data.hex()}")]

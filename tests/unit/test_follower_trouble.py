@@ -1,0 +1,171 @@
+"""The follower when the node is slow, silent, gone, or another one."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from keeper.chain.follower import Limits
+from keeper.chain.node import BlockLogs
+from keeper.chain.rpc import RpcError
+from keeper.errors import ChainLost, KeeperError, NodeUnavailable, RateLimited, StaleRead, WrongChain
+from keeper.model import LogFilter
+from keeper.testing.chain import ScriptedChain
+from keeper.testing.clock import VirtualClock
+from tests.unit.following import FAR, HERE, TOPIC, follow, refs, take
+
+
+@pytest.mark.parametrize(
+    "error",
+    [NodeUnavailable("closed"), RateLimited("slow down"), StaleRead("unknown block"), RpcError("n", -32603, "oops")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_trouble_that_passes_costs_no_block(error: KeeperError) -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    chain.play(("fail", 4, error), ("mine", 3))
+    assert [ref.number for ref in refs(await take(stream, 3))] == [1, 2, 3]
+
+
+async def test_trouble_that_stays_ends_in_chain_lost_after_the_patience() -> None:
+    chain, clock = ScriptedChain(), VirtualClock(auto=True)
+    chain.fail(10_000, NodeUnavailable("refused"))
+    with pytest.raises(ChainLost, match="refused"):
+        await take(follow(chain, limits=Limits(patience=30), clock=clock), 1)
+    assert 30 <= clock.monotonic() <= 31 + Limits().backoff
+
+
+async def test_pauses_between_tries_grow_up_to_the_limit() -> None:
+    chain, clock = ScriptedChain(), VirtualClock(auto=True)
+    chain.fail(10_000, NodeUnavailable("refused"))
+    with pytest.raises(ChainLost):
+        await take(follow(chain, limits=Limits(patience=60, backoff=1), clock=clock), 1)
+    assert chain.asked < 70
+
+
+async def test_losing_and_finding_the_node_is_told_once_each() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    with capture_logs() as lines:
+        chain.play(("fail", 5, NodeUnavailable("closed")), ("mine", 2))
+        await take(stream, 2)
+    assert [line["event"] for line in lines] == ["rpc.lost", "rpc.back"]
+
+
+async def test_a_node_that_is_back_without_news_is_told_too() -> None:
+    chain, clock = ScriptedChain(pushes=False), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    with capture_logs() as lines:
+        chain.fail(3, NodeUnavailable("closed"))
+        await clock.advance(10)
+    assert [line["event"] for line in lines] == ["rpc.lost", "rpc.back"]
+    waiting.cancel()
+
+
+async def test_a_reorg_in_mid_question_is_no_lost_node() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    with capture_logs() as lines:
+        chain.play(("fail", 1, StaleRead("unknown block")), ("mine", 1))
+        await take(stream, 1)
+    assert lines == []
+
+
+async def test_a_head_that_stands_still_is_told_once() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, limits=Limits(max_head_age=20), clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    with capture_logs() as lines:
+        await clock.advance(100)
+    assert [line["event"] for line in lines] == ["head.stale"]
+    chain.mine()
+    await waiting
+
+
+async def test_a_head_that_moves_in_time_is_not_stale() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, limits=Limits(max_head_age=20), clock=clock)
+    await take(stream, 1)
+    with capture_logs() as lines:
+        for _ in range(4):
+            waiting = asyncio.create_task(take(stream, 1))
+            await clock.advance(15)
+            chain.mine()
+            await waiting
+    assert lines == []
+
+
+async def test_another_chain_id_after_reconnecting_stops_the_keeper() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    chain.chain_id = 1
+    chain.play(("hang_up",), ("mine",))
+    with pytest.raises(WrongChain):
+        await take(stream, 1)
+
+
+async def test_another_genesis_after_reconnecting_stops_the_keeper() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    (genesis,) = chain.blocks
+    chain.blocks[0] = genesis._replace(ref=replace(genesis.ref, hash=TOPIC))
+    chain.hang_up()
+    with pytest.raises(WrongChain):
+        await take(stream, 1)
+
+
+async def test_without_connections_a_fork_is_where_another_chain_shows() -> None:
+    chain = ScriptedChain(pushes=False)
+    stream = follow(chain)
+    chain.mine(2)
+    await take(stream, 3)
+    chain.chain_id = 1
+    chain.reorg(1)
+    with pytest.raises(WrongChain):
+        await take(stream, 1)
+
+
+async def test_logs_that_name_another_block_than_their_number_are_asked_for_again() -> None:
+    class Confused(ScriptedChain):
+        async def logs_range(self, filters: Sequence[LogFilter], first: int, last: int) -> list[BlockLogs]:
+            found = await super().logs_range(filters, first, last)
+            return [each._replace(number=each.number - 1) for each in found]
+
+    chain = Confused()
+    chain.play(("mine", 3, [HERE]), ("mine", 9))
+    with pytest.raises(ChainLost, match="name block"):
+        await take(follow(chain, limits=FAR), 10)
+
+
+async def test_heads_are_asked_for_again_on_a_new_connection() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    chain.hang_up()
+    await clock.advance(0)
+    chain.mine()
+    assert refs(await waiting) == [chain.head.ref]
+
+
+async def test_a_subscription_that_died_alone_is_renewed() -> None:
+    chain = ScriptedChain()
+    stream = follow(chain)
+    await take(stream, 1)
+    chain._handlers.clear()
+    for _ in range(6):
+        chain.mine()
+        await take(stream, 1)
+    assert chain._handlers
