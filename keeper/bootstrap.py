@@ -43,6 +43,7 @@ from keeper.tx.journal import Binding, Journal
 from keeper.tx.manager import Manager
 from keeper.tx.settings import Settings as TxSettings
 from keeper.tx.signer import Signer, local_signer
+from keeper.units import GWEI
 
 Step = Callable[[BlockRef], Awaitable[bool]]
 
@@ -98,7 +99,7 @@ class _Assembly:
 
     async def keeper(self, watchers: Sequence[Watcher], step: Step | None) -> Keeper:
         url, anvil = await self._endpoint()
-        node, ears = await self._node(url), await self._node(url)
+        node, ears = Node(self._connect(url)), Node(self._connect(url))
         await self._check_chain(node, anvil)
         parts = adapters(self.settings)
         genesis = await node.block(max(0, min(adapter.interests(_Nothing()).since for adapter, _ in parts) - 1))
@@ -114,7 +115,7 @@ class _Assembly:
             step = Blocks(anvil, self.chain.block_time // 1000).step
         transactions = await self._transactions(node, executor, signer)
         if self.settings.record.enabled and not isinstance(self.mode, Backtest):
-            step = await self._recorded(node, step or nothing)
+            step = await self._recorded(url, node, step or nothing)
         source = Follower(ears, lambda: [desk.book.interests for desk in kernel.desks], self.clock, self._patience())
         daemon = Daemon(kernel, source, transactions, node, signer.address, self.clock, watchers, step or nothing)
         return Keeper(daemon, kernel, node, replay)
@@ -132,10 +133,10 @@ class _Assembly:
             return self.chain.rpc.reveal(), None
         return str(anvil.ipc), anvil
 
-    async def _node(self, url: str) -> Node:
+    def _connect(self, url: str) -> wire.Rpc:
         connection = wire.connect(url)
         self.stack.push_async_callback(connection.close)
-        return Node(connection)
+        return connection
 
     async def _check_chain(self, node: Node, own: Anvil | None) -> None:
         found = await node.chain_id()
@@ -151,14 +152,14 @@ class _Assembly:
             poll=0.2 if stepped else min(1.0, age / 4), max_head_age=age, patience=self.chain.retry_for / 1000
         )
 
-    async def _recorded(self, node: Node, step: Step) -> Step:
+    async def _recorded(self, url: str, node: Node, step: Step) -> Step:
         """Record every head before the next is made."""
-        folder = self.settings.record.folder
+        folder, connection = self.settings.record.folder, self._connect(url)
         recorder = self.stack.enter_context(Recorder(folder, self.chain.id, self.settings.dump()))
-        await recorder.begin(node.rpc, await node.block("latest"))
+        await recorder.begin(connection, await node.block("latest"))
 
         async def recording(ref: BlockRef) -> bool:
-            await recorder.add(node.rpc, ref)
+            await recorder.add(connection, ref)
             return await step(ref)
 
         return recording
@@ -183,7 +184,7 @@ class _Assembly:
         return local_signer(key, chain_id, allowed)
 
     def _desk(self) -> Address | None:
-        found = {p.options.get("desk") for p in self.settings.protocols.values()} - {None}
+        found = {str(p.options["desk"]) for p in self.settings.protocols.values() if "desk" in p.options}
         return bytes.fromhex(found.pop().removeprefix("0x")) if len(found) == 1 else None
 
     def _wrap(self) -> Callable[[tuple[Call, ...], int], Call]:
@@ -197,8 +198,8 @@ class _Assembly:
         journal = Journal(self._journal(), binding)
         self.stack.callback(journal.close)
         risk = self.settings.risk
-        tip_floor = min(fees.GWEI // 10, risk.max_gas_price)
-        policy = fees.Policy(risk.max_gas_price, tip_floor, min(50 * fees.GWEI, risk.max_gas_price))
+        tip_floor = min(GWEI // 10, risk.max_gas_price)
+        policy = fees.Policy(risk.max_gas_price, tip_floor, min(50 * GWEI, risk.max_gas_price))
         settings = TxSettings(
             policy, self.chain.confirmations, max(64, self.chain.confirmations), max_in_flight=risk.max_inflight
         )

@@ -11,11 +11,10 @@ from typing import Any, TextIO
 
 from keeper.cli.exit import code_of
 from keeper.errors import KeeperError
+from keeper.units import WAD
 
 _NUMBER = re.compile(r"[-+]?\$?[\d,]+(\.\d+)?( ?[A-Za-z%]+)?|[-–]?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-WAD = 10**18
 
 
 # ─── results ──────────────────────────────────────────────────────────────────────────────────────

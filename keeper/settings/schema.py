@@ -208,4 +208,4 @@ class Settings(BaseSettings):
     @property
     def origin(self) -> Mapping[str, tuple[str, ...]]:
         """Dotted key -> the places that set it, the winner first. A key that is not in it has its default."""
-        return self._sources.origin()
+        return self._sources.origin

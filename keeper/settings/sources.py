@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class Sources:
         """The names in a section that are tables."""
         return [name for name in self.below((section,)) if isinstance(self.value((section, name)), Mapping)]
 
-    def origin(self) -> dict[str, tuple[str, ...]]:
+    @cached_property
+    def origin(self) -> Mapping[str, tuple[str, ...]]:
         """Dotted key -> who set it, the winner first."""
         said: dict[str, tuple[str, ...]] = {}
         for document in self.documents:

@@ -113,6 +113,16 @@ def jump_diffusion(
     return Path(times, _rounded(np.asarray(spots) * np.exp(logs - logs[0])), np.zeros(steps, np.bool_))
 
 
+def window(path: Path, blocks: int, window: int) -> Path:
+    """The ``blocks`` around the worst fall within ``window`` blocks: a fifth of them before it begins."""
+    logs = np.log(path.prices[:, 0])
+    ahead = np.lib.stride_tricks.sliding_window_view(logs, min(window, len(logs)))
+    worst = int((ahead.min(axis=1) - ahead[:, 0]).argmin())
+    first = min(max(0, worst - blocks // 5), max(0, len(path) - blocks))
+    rows = slice(first, first + blocks)
+    return Path(path.times[rows].copy(), path.prices[rows].copy(), path.outage[rows].copy())
+
+
 def worst_fall(prices: NDArray[np.float64], window: int) -> float:
     """The largest fall, as a fraction, from any price to one at most ``window`` steps later."""
     return -math.expm1(_deepest(np.log(prices), window))

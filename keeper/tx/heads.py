@@ -27,3 +27,7 @@ class Heads:
         if self.top < 0:
             return True
         return block.number <= self.top and self._hashes.get(block.number, block.hash) == block.hash
+
+    def holds(self, block: BlockRef) -> bool:
+        """Whether ``block`` is one of the heads that hang together: what it holds need not be asked for again."""
+        return self._hashes.get(block.number) == block.hash

@@ -146,7 +146,7 @@ class Manager:
         self._check_room(intent, head)
         address = self._signer.address
         market, simulated, balance, mined = await asyncio.gather(
-            self._market(head), self._simulate(intent), self._node.balance(address), self._node.nonce(address)
+            self._market(head), self._simulate(intent, head), self._node.balance(address), self._node.nonce(address)
         )
         ceiling = self._settings.fees.ceiling(intent.budget, intent.gas_limit)
         bid = fees.bid(market, head.next_base_fee, ceiling)
@@ -172,10 +172,11 @@ class Manager:
             if flight.answer in HOLD:
                 raise Refused(HOLD[flight.answer], f"nonce {flight.nonce}: {flight.answer}")
 
-    async def _simulate(self, intent: TxIntent) -> Simulation | None:
+    async def _simulate(self, intent: TxIntent, head: BlockRef) -> Simulation | None:
         if not self._settings.simulate:
             return None
-        return await self._node.call(intent.call, self._signer.address, None, at=intent.at)
+        state = None if intent.at is None else head.hash
+        return await self._node.call(intent.call, self._signer.address, state, at=intent.at)
 
     def _next_nonce(self, mined: int) -> int:
         held = self._journal.next_nonce()
@@ -261,6 +262,8 @@ class Manager:
         ]
 
     async def _receipts(self, flight: Flight) -> list[Receipt]:
+        if flight.receipt is not None and self._heads.holds(flight.receipt.block):
+            return [flight.receipt]
         found = await asyncio.gather(*(self._node.receipt(attempt.hash) for attempt in flight.attempts))
         return [receipt for receipt in found if receipt is not None]
 

@@ -146,7 +146,7 @@ def failures(world: MorphoWorld, venue: Venue, offer: Opportunity, healthy: Addr
 
 
 def _revert_data(world: MorphoWorld, offer: Opportunity, sender: Address, state: Mapping[str, Any]) -> bytes:
-    _, liquidate, _ = world.adapter.calls(Liquidate(offer))
+    _, liquidate, _ = world.adapter.calls(Liquidate(offer, floor=0))
     try:
         world.node.rpc("eth_call", {"from": sender, "to": liquidate.target, "data": liquidate.data}, "latest", state)
     except Reverted as error:

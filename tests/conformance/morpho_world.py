@@ -12,13 +12,30 @@ from eth_abi.abi import decode
 
 from keeper.core.book import Book
 from keeper.errors import Reverted
-from keeper.model import Address, BlockBatch, BlockRef, Call, Hash, Key, Log, Moment, Opportunity, Reason
-from keeper.protocols import words
-from keeper.protocols.conformance import Ledger, follow, moment, offers
+from keeper.model import (
+    Address,
+    BlockBatch,
+    BlockRef,
+    Call,
+    Hash,
+    HealthReport,
+    Key,
+    Kind,
+    Log,
+    Moment,
+    Opportunity,
+    Reason,
+)
+from keeper.protocols import conformance, words
+from keeper.protocols.conformance import Done, Verdict, follow, moment, offers
 from keeper.protocols.morpho_blue.adapter import MorphoBlue
 from keeper.protocols.morpho_blue.maths import ORACLE_PRICE_SCALE, Irm, Totals
 from keeper.protocols.morpho_blue.records import (
+    CASH,
     KINDS,
+    MARKET,
+    POSITION,
+    PRICE,
     Cash,
     Market,
     OraclePrice,
@@ -45,6 +62,9 @@ class MorphoWorld:
     """Implements ``conformance.World``."""
 
     kinds = KINDS
+    deeds = (Kind.LIQUIDATE,)
+    horizon = 10_000_000
+    rounding = 0
 
     def __init__(self, node: Anvil, artifacts: Mapping[str, Any], told: Irm | None = Irm.UTILISATION) -> None:
         """``told`` is what the adapter is told of the first market's rate contract; the truth is UTILISATION."""
@@ -61,8 +81,9 @@ class MorphoWorld:
         self.adapter = MorphoBlue(
             Settings(
                 morpho=self.morpho,
-                operator=operator,
-                tokens={ether.params.loan: Token(WAD, 6), bitcoin.params.loan: Token(wad("0.99"), 18)},
+                desk=operator,
+                markets=tuple(f"0x{venue.id.hex()}" for venue in self.venues),
+                tokens={ether.params.loan: Token(WAD, 6, "USDC"), bitcoin.params.loan: Token(wad("0.99"), 18)},
                 irms={irm: told} if told else {},
                 coin_usd=wad(3000),
             )
@@ -70,10 +91,10 @@ class MorphoWorld:
 
     # ── conformance.World ──
 
-    def book(self) -> Ledger:
+    def book(self) -> conformance.Book:
         return Book(self.adapter, self.genesis)
 
-    def batch(self, book: Ledger) -> BlockBatch | None:
+    def batch(self, book: conformance.Book) -> BlockBatch | None:
         number = hex(book.ref.number + 1)
         block = self.node.rpc("eth_getBlockByNumber", number, False)
         if block is None:
@@ -92,27 +113,37 @@ class MorphoWorld:
             self._submit(act(self, dice.choice(self.venues), dice))
         self.mine(seconds=dice.choice((1, 12, 3_600, 7 * 86_400)))
 
-    def records(self) -> Mapping[Key, Any]:
-        tokens = [venue.params.loan for venue in self.venues]
+    def records(self) -> Mapping[str, Mapping[Key, Any]]:
+        tokens = [token for venue in self.venues for token in (venue.params.loan, venue.params.collateral)]
         return {
-            **{market_key(v.id): Market(v.params, self._totals(v)) for v in self.venues},
-            **{price_key(v.params.oracle): OraclePrice(self.price(v)) for v in self.venues},
-            **{cash_key(token): Cash(self.balance(token, self.operator)) for token in tokens},
-            **{key: position for key, position in self._positions() if position != Position()},
+            MARKET: {market_key(v.id): Market(v.params, self._totals(v)) for v in self.venues},
+            PRICE: {price_key(v.params.oracle): OraclePrice(self.price(v)) for v in self.venues},
+            CASH: {cash_key(token): Cash(self.balance(token, self.operator)) for token in tokens},
+            POSITION: {key: position for key, position in self._positions() if position != Position()},
         }
 
-    def judge(self) -> Mapping[Key, tuple[int, int]]:
-        return {position_key(venue.id, user): self.judged(venue, user) for venue in self.venues for user in self.users}
+    def accounts(self) -> list[Key]:
+        return [position_key(venue.id, user) for venue in self.venues for user in self.users]
 
-    def perform(self, calls: Sequence[Call], at: Moment) -> int:
+    def judge(self, reports: Sequence[HealthReport]) -> Mapping[Key, Verdict]:
+        """The numbers by a harness around Morpho's code, the verdict by Morpho itself."""
+        keys = [report.key for report in reports]
+        return {k: Verdict(*self.judged(self._venue(k), borrower_of(k)), self._liquidatable(k)) for k in keys}
+
+    def perform(self, calls: Sequence[Call], at: Moment) -> Done:
         before = [self._holdings(venue) for venue in self.venues]
         hashes = [self._submit(Tx(self.operator, call.target, call.data)) for call in calls]
         ref = self.node.mine(at.timestamp)
         receipts = [self.node.rpc("eth_getTransactionReceipt", h) for h in hashes]
         assert (ref.number, ref.timestamp) == (at.number, at.timestamp)
-        assert all(receipt["status"] == "0x1" for receipt in receipts), f"reverted: {receipts}"
+        if any(receipt["status"] != "0x1" for receipt in receipts):
+            raise Reverted(f"reverted: {receipts}")
         self.gas_used = sum(int(receipt["gasUsed"], 16) for receipt in receipts)
-        return sum(self._gain(v, was) for v, was in zip(self.venues, before, strict=True))
+        gain = sum(self._gain(v, was) for v, was in zip(self.venues, before, strict=True))
+        return Done(gain, [bytes.fromhex(h[2:]) for h in hashes])
+
+    def answer(self, call: Call) -> bytes:
+        return self._read(call.target, call.data, self.node.head().hash)
 
     def reverts(self) -> Iterable[tuple[bytes, Reason]]:
         venue, (borrower, saver) = self.venues[0], self.users[:2]
@@ -149,14 +180,14 @@ class MorphoWorld:
         mint = call_data("setBalance(address,uint256)", self.operator, assets)
         self._send([Tx(self.owner, venue.params.loan, mint)])
 
-    def offers(self, book: Ledger, seconds: int = 12) -> list[Opportunity]:
+    def offers(self, book: conformance.Book, seconds: int = 12) -> list[Opportunity]:
         return offers(self, book, moment(book.ref, seconds))
 
     # ── asking it ──
 
     def ask(self, target: Address, signature: str, *arguments: object) -> bytes:
         """What a view call returns at the head; empty when it reverts."""
-        return self._read(target, call_data(signature, *arguments), self.node.head().hash)
+        return self.answer(Call(target, call_data(signature, *arguments)))
 
     def price(self, venue: Venue) -> int:
         return words.uint(self.ask(venue.params.oracle, "price()"), 0)
@@ -179,13 +210,16 @@ class MorphoWorld:
         totals = Totals(*decode(["uint128"] * 6, answer))
         return replace(totals, last_update=venue.created) if venue.params.irm == NO_IRM else totals
 
-    def refuses(self, position: Key) -> bool:
-        """Whether Morpho will not liquidate a position because it is healthy."""
-        [venue] = [venue for venue in self.venues if market_key(venue.id) == market_of(position)]
-        data = venue.call("liquidate", "address,uint256,uint256,bytes", borrower_of(position), 1, 0, b"")
-        with pytest.raises(Reverted) as error:  # the caller allows nothing: one way or the other
+    def _venue(self, position: Key) -> Venue:
+        return next(venue for venue in self.venues if market_key(venue.id) == market_of(position))
+
+    def _liquidatable(self, position: Key) -> bool:
+        """Whether Morpho has another reason than health to refuse one who owns no tokens."""
+        arguments = borrower_of(position), 1, 0, b""
+        data = self._venue(position).call("liquidate", "address,uint256,uint256,bytes", *arguments)
+        with pytest.raises(Reverted) as error:
             self.node.rpc("eth_call", {"from": self.owner, "to": self.morpho, "data": data}, "latest")
-        return error.value.data == words.error("position is healthy")
+        return error.value.data != words.error("position is healthy")
 
     def position(self, venue: Venue, user: Address) -> Position:
         answer = self.ask(self.morpho, "position(bytes32,address)", venue.id, user)
@@ -252,8 +286,9 @@ class MorphoWorld:
 
 
 def _ref(block: Mapping[str, Any]) -> BlockRef:
-    number, timestamp, fee = (int(block[name], 16) for name in ("number", "timestamp", "baseFeePerGas"))
-    return BlockRef(number, bytes.fromhex(block["hash"][2:]), bytes.fromhex(block["parentHash"][2:]), timestamp, fee)
+    names = ("timestamp", "baseFeePerGas", "gasUsed", "gasLimit")
+    hash, parent = (bytes.fromhex(block[name][2:]) for name in ("hash", "parentHash"))
+    return BlockRef(int(block["number"], 16), hash, parent, *(int(block[name], 16) for name in names))
 
 
 def _log(log: Mapping[str, Any]) -> Log:

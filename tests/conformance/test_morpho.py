@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from eth_utils.abi import event_abi_to_log_topic, function_signature_to_4byte_selector
 
-from keeper.errors import AdapterFault
+from keeper.errors import AdapterFault, Reverted
 from keeper.model import Liquidate, Opportunity, Reason
-from keeper.protocols.conformance import CARDS, Card, Ledger, follow, moment
+from keeper.protocols.conformance import CARDS, Book, Card, follow, moment
 from keeper.protocols.morpho_blue import adapter, offers
 from keeper.protocols.morpho_blue.events import HANDLERS
-from keeper.protocols.morpho_blue.maths import Irm, accrue
+from keeper.protocols.morpho_blue.maths import ORACLE_PRICE_SCALE, Irm, accrue
 from keeper.protocols.morpho_blue.records import Position, market_key, position_key
 from keeper.simulation.node import Anvil
+from keeper.units import mul_down
 from tests.conformance.morpho_harness import compiled
 from tests.conformance.morpho_life import PARAMS, REVERTING
 from tests.conformance.morpho_world import GENESIS, MorphoWorld
@@ -49,32 +50,20 @@ def test_card(card: Card, world: MorphoWorld) -> None:
     card(world, Random(7), 30)
 
 
-def test_morpho_itself_refuses_to_liquidate_exactly_the_healthy(world: MorphoWorld) -> None:
-    book, dice, condemned = world.book(), Random(3), 0
-    for _ in range(30):
-        world.live(dice)
-        follow(world, book)
-        for key in world.judge():
-            healthy = world.adapter.health(book, key, moment(book.ref)).healthy
-            assert world.refuses(key) == healthy
-            condemned += not healthy
-    assert condemned
-
-
 def test_totals_with_interest_and_fee_are_foretold(world: MorphoWorld) -> None:
     venue, key = world.venues[0], market_key(world.venues[0].id)
     world.settle(venue, world.users[0], collateral=5 * venue.unit, part=90)
-    before = world.records()[key].totals
+    before = world.records()["market"][key].totals
     world.touch(venue, seconds=90 * 86_400)
     foretold = accrue(before, Irm.UTILISATION, world.node.head().timestamp)
-    assert foretold == world.records()[key].totals
+    assert foretold == world.records()["market"][key].totals
     assert foretold.supply_shares > before.supply_shares
 
 
 # ─── one liquidation, to the wei ──────────────────────────────────────────────────────────────────
 
 
-def sunk(world: MorphoWorld, price: int, market: int = 0) -> tuple[Ledger, Opportunity]:
+def sunk(world: MorphoWorld, price: int, market: int = 0) -> tuple[Book, Opportunity]:
     """A borrower at the limit, then ``price`` per cent of the old price: the book, and the one thing to do."""
     venue = world.venues[market]
     world.settle(venue, world.users[0], collateral=venue.unit, part=100)
@@ -85,11 +74,12 @@ def sunk(world: MorphoWorld, price: int, market: int = 0) -> tuple[Ledger, Oppor
     return book, offer
 
 
-def liquidate(world: MorphoWorld, offer: Opportunity, market: int = 0) -> tuple[int, int]:
+def liquidate(world: MorphoWorld, offer: Opportunity, market: int = 0, floor: int = 0) -> tuple[int, int]:
     """Loan tokens paid and collateral received by carrying out an offer."""
     tokens = world.venues[market].params.loan, world.venues[market].params.collateral
     loan, collateral = (world.balance(token, world.operator) for token in tokens)
-    world.perform(world.adapter.calls(Liquidate(offer)), offer.at)
+    at = moment(world.node.head(), 12)
+    world.perform(world.adapter.calls(Liquidate(offer, floor)), at)
     return loan - world.balance(tokens[0], world.operator), world.balance(tokens[1], world.operator) - collateral
 
 
@@ -109,9 +99,7 @@ def test_a_solvent_borrower_is_freed_of_the_whole_debt(world: MorphoWorld) -> No
 def test_bad_debt_is_realised_as_predicted(world: MorphoWorld) -> None:
     book, offer = sunk(world, price=40)
     liquidate(world, offer)
-    [batch] = [world.batch(book)]
-    assert batch is not None
-    [fact] = book.apply(batch)
+    [(_, [fact])] = follow(world, book)
     assert (fact.name, fact.key, fact.who) == ("liquidated", offer.key, world.operator)
     assert fact.amounts["bad_debt"] == offer.evidence["bad_debt"] > 0
     assert world.position(world.venues[0], world.users[0]) == Position()
@@ -131,12 +119,12 @@ def test_without_cash_it_is_refused(world: MorphoWorld) -> None:
     assert offer.refusal is Reason.INVENTORY_SHORT
 
 
-def test_at_expiry_it_costs_exactly_the_allowance(world: MorphoWorld) -> None:
+def test_at_expiry_a_whole_debt_costs_exactly_the_allowance(world: MorphoWorld) -> None:
     _, offer = sunk(world, price=97)
     loan = world.venues[0].params.loan
     before = world.balance(loan, world.operator)
     late = moment(world.node.head(), offer.expires - world.node.head().timestamp)
-    world.perform(world.adapter.calls(Liquidate(offer)), late)
+    world.perform(world.adapter.calls(Liquidate(offer, floor=0)), late)
     assert before - world.balance(loan, world.operator) == offer.plan.allowance > offer.evidence["repaid"]
 
 
@@ -172,14 +160,58 @@ def test_two_liquidations_cannot_spend_the_same_cash(world: MorphoWorld) -> None
     assert world.adapter.afford(book, [offer, offer], at) == -offer.needs.cash
 
 
+# ─── the floor ────────────────────────────────────────────────────────────────────────────────────
+
+
+def move(world: MorphoWorld, percent: int, market: int = 0) -> int:
+    """The new price of the collateral, per cent of the old one."""
+    world.set_price(world.venues[market], world.price(world.venues[market]) * percent // 100)
+    return world.price(world.venues[market])
+
+
+def test_a_price_that_rises_may_take_what_leaves_the_floor(world: MorphoWorld) -> None:
+    _, offer = sunk(world, price=40)
+    move(world, 101)
+    paid, received = liquidate(world, offer, floor=offer.gain // 2)
+    token = world.adapter.settings.tokens[offer.plan.params.loan]
+    assert received == offer.evidence["seized"]
+    assert offer.evidence["repaid"] < paid
+    assert token.value(offer.plan.worth - paid) >= offer.gain // 2
+
+
+def test_a_price_that_rises_beyond_the_floor_reverts(world: MorphoWorld) -> None:
+    _, offer = sunk(world, price=40)
+    move(world, 101)
+    with pytest.raises(Reverted):
+        liquidate(world, offer, floor=offer.gain * 9 // 10)
+
+
+def test_when_a_whole_debt_is_repaid_a_risen_price_brings_fewer_units_worth_as_much(world: MorphoWorld) -> None:
+    _, offer = sunk(world, price=97, market=1)
+    price = move(world, 101, market=1)
+    paid, received = liquidate(world, offer, market=1, floor=offer.gain)
+    one = price // ORACLE_PRICE_SCALE + 1
+    assert paid == offer.evidence["repaid"]
+    assert received < offer.evidence["seized"]
+    assert abs(mul_down(received, price, ORACLE_PRICE_SCALE) - offer.plan.worth) <= one
+
+
+def test_what_the_collateral_is_worth_after_a_fall_is_not_asked(world: MorphoWorld) -> None:
+    _, offer = sunk(world, price=40)
+    price = move(world, 90)
+    paid, received = liquidate(world, offer, floor=offer.gain)
+    token = world.adapter.settings.tokens[offer.plan.params.loan]
+    assert token.value(mul_down(received, price, ORACLE_PRICE_SCALE) - paid) < offer.gain
+
+
 # ─── what cannot be valued ────────────────────────────────────────────────────────────────────────
 
 
-def refusals(world: MorphoWorld, book: Ledger) -> list[tuple[object, Reason | None]]:
+def refusals(world: MorphoWorld, book: Book) -> list[tuple[object, Reason | None]]:
     return [(offer.key, offer.refusal) for offer in world.offers(book)]
 
 
-def debt(world: MorphoWorld) -> Ledger:
+def debt(world: MorphoWorld) -> Book:
     """The book of a world with one deeply unhealthy borrower in its first market."""
     world.settle(world.venues[0], world.users[0], collateral=world.venues[0].unit, part=90)
     world.set_price(world.venues[0], world.price(world.venues[0]) // 2)

@@ -1,20 +1,38 @@
-"""The adapter without a chain: screening, sizing, and logs that should not be."""
+"""The adapter without a chain: screening, sizing, floors, accounting, and logs that should not be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from eth_abi.abi import encode
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keeper.errors import AdapterFault
-from keeper.model import BlockRef, Delta, Hash, Key, Log, LogFilter, Moment, Reason
+from keeper.model import (
+    BlockRef,
+    Delta,
+    Fact,
+    Hash,
+    Key,
+    Liquidate,
+    Log,
+    LogFilter,
+    Moment,
+    Opportunity,
+    Realised,
+    Reason,
+    Wait,
+)
 from keeper.protocols import words
+from keeper.protocols.abi import load
 from keeper.protocols.morpho_blue import events, maths, offers
-from keeper.protocols.morpho_blue.adapter import MorphoBlue
+from keeper.protocols.morpho_blue.adapter import APPROVE, CALL_FAILED, MorphoBlue
 from keeper.protocols.morpho_blue.maths import Irm, Totals
+from keeper.protocols.morpho_blue.offers import Plan
 from keeper.protocols.morpho_blue.records import (
     Cash,
     Market,
@@ -30,15 +48,22 @@ from keeper.protocols.morpho_blue.settings import NO_IRM, Settings, Token
 from keeper.protocols.morpho_blue.valuation import Valued
 from keeper.units import WAD
 
-MORPHO, OPERATOR, LOAN, COLLATERAL, ORACLE, IRM = (bytes([i]) * 20 for i in range(1, 7))
+MORPHO, DESK, LOAN, COLLATERAL, ORACLE, IRM = (bytes([i]) * 20 for i in range(1, 7))
 MARKET = b"\x07" * 32
 NOW = 1_700_000_000
-REF = BlockRef(1, bytes(32), bytes(32), NOW, base_fee=10**9)
+REF = BlockRef(1, bytes(32), bytes(32), NOW, base_fee=10**9, gas_used=0, gas_limit=30_000_000)
 AT = Moment(2, NOW + 12, base_fee=10**9)
 
-ADAPTER = MorphoBlue(
-    Settings(MORPHO, OPERATOR, tokens={LOAN: Token(WAD, 6)}, irms={IRM: Irm.UTILISATION}, coin_usd=3000 * WAD)
+DOLLAR = Token(WAD, 6, "USDC")
+SETTINGS = Settings(
+    MORPHO,
+    DESK,
+    markets=(f"0x{MARKET.hex()}",),
+    tokens={LOAN: DOLLAR},
+    irms={IRM: Irm.UTILISATION},
+    coin_usd=3000 * WAD,
 )
+ADAPTER = MorphoBlue(SETTINGS)
 
 
 class Shelf:
@@ -53,7 +78,7 @@ class Shelf:
         return self.records.get(key)
 
     def keys(self, kind: str) -> Iterator[Key]:
-        return (key for key in self.records if key.kind == kind)
+        return iter(sorted(key for key in self.records if key.kind == kind))
 
 
 def shelf(market: Market, price: int = 10**36, cash: int = 0) -> Shelf:
@@ -102,7 +127,7 @@ def test_screening_names_all_that_health_condemns_at_the_very_border(
 
 @given(markets, prices, st.integers(1, 10**36))
 def test_screening_does_not_name_the_clearly_healthy(market: Market, price: int, shares: int) -> None:
-    view, columns, key = shelf(market, price), ADAPTER.columns(), position_key(MARKET, OPERATOR)
+    view, columns, key = shelf(market, price), ADAPTER.columns(), position_key(MARKET, DESK)
     enough = 2 * border(market, price, shares) + 10**60 // (price * market.params.lltv // WAD + 1)
     view.records[key] = Position(shares, enough)
     columns.put(key, view.records[key])
@@ -173,10 +198,139 @@ def test_collateral_without_a_price_is_free_as_the_contract_has_it() -> None:
 
 def test_debt_too_small_to_seize_anything_for_is_dust() -> None:
     view = shelf(a_market(Totals(10**9, 10**15, 1, 10**6, NOW), irm=NO_IRM), price=10**40, cash=10**9)
-    key = position_key(MARKET, OPERATOR)
+    key = position_key(MARKET, DESK)
     view.records[key] = Position(10**6, 0)
     [offer] = ADAPTER.opportunities(view, [ADAPTER.health(view, key, AT)], AT)
     assert offer.refusal is Reason.DUST
+
+
+# ─── the floor ────────────────────────────────────────────────────────────────────────────────────
+
+
+def plan(worth: int, *, seized: int = 0, shares: int = 0, allowance: int = 0) -> Plan:
+    return Plan(Params(LOAN, COLLATERAL, ORACLE, IRM, WAD // 2), DESK, seized, shares, worth, allowance)
+
+
+dollars = st.integers(0, 10**30)
+tokens = st.builds(Token, usd=st.integers(1, 10**24), decimals=st.integers(0, 27))
+
+
+@given(tokens, st.integers(-(10**30), 10**30), st.integers(0, 10**30))
+def test_so_many_units_are_worth_so_many_dollars_and_one_less_is_not(token: Token, usd: int, more: int) -> None:
+    assert token.value(token.assets(usd) + more) >= usd
+    assert token.value(token.assets(usd) - 1 - more) < usd
+
+
+@given(st.integers(0, 10**30), dollars)
+def test_for_a_stated_seizure_the_limit_is_the_most_that_leaves_the_floor(worth: int, floor: int) -> None:
+    limit = offers.limit(SETTINGS, plan(worth, seized=1), floor)
+    assert limit == 0 or DOLLAR.value(worth - limit) >= floor
+    assert DOLLAR.value(worth - limit - 1) < floor
+
+
+@given(st.integers(0, 10**30), st.integers(0, 10**30), dollars)
+def test_for_stated_shares_the_limit_is_also_what_they_cost(worth: int, allowance: int, floor: int) -> None:
+    by_shares = offers.limit(SETTINGS, plan(worth, shares=1, allowance=allowance), floor)
+    assert by_shares == min(allowance, offers.limit(SETTINGS, plan(worth, seized=1), floor))
+
+
+def an_offer(**fields: Any) -> Opportunity:
+    """Whole debt of 1e6 shares, a little under water."""
+    view = shelf(a_market(Totals(10**9, 10**15, 10**8, 10**14, NOW), irm=NO_IRM), price=10**36, cash=10**9)
+    key = position_key(MARKET, b"\x0b" * 20)
+    view.records[key] = Position(10**14, 115 * 10**6)
+    [offer] = ADAPTER.opportunities(view, [ADAPTER.health(view, key, AT)], AT)
+    return replace(offer, **fields)
+
+
+def test_the_limit_is_allowed_and_taken_back() -> None:
+    offer = an_offer()
+    limit = offers.limit(SETTINGS, offer.plan, offer.gain)
+    before, _, after = ADAPTER.calls(Liquidate(offer, floor=offer.gain))
+    assert (before.target, before.data) == (LOAN, APPROVE + words.pack(MORPHO, limit))
+    assert (after.target, after.data) == (LOAN, APPROVE + words.pack(MORPHO, 0))
+
+
+def test_waiting_calls_nothing() -> None:
+    assert ADAPTER.calls(Wait(an_offer(), NOW, Reason.COOLDOWN)) == ()
+
+
+def test_an_id_has_24_bytes() -> None:
+    assert len(an_offer().id) == 24
+
+
+# ─── our own side ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_we_hold_is_called_by_its_symbol_or_its_address() -> None:
+    view = Shelf({cash_key(LOAN): Cash(7), cash_key(COLLATERAL): Cash(9)})
+    held = {place: holding.amount for place, holding in ADAPTER.holdings(view).items()}
+    assert held == {"USDC": 7, f"0x{COLLATERAL.hex()}": 9}
+
+
+def test_the_proof_of_a_holding_is_the_read_that_told_it() -> None:
+    view = Shelf({cash_key(LOAN): Cash(7)})
+    [read] = ADAPTER.interests(view).reads
+    proof = ADAPTER.holdings(view)["USDC"].proof
+    assert (proof.target, proof.data) == (read.target, read.data)
+
+
+def test_a_balance_that_is_not_known_is_left_out() -> None:
+    assert ADAPTER.holdings(Shelf({})) == {}
+
+
+def liquidated(offer: Opportunity, **fields: Any) -> Fact:
+    amounts = {name: offer.evidence[name] for name in ("seized", "repaid")}
+    return replace(Fact("liquidated", offer.key, DESK, bytes(32), amounts), **fields)
+
+
+def test_what_went_as_planned_brought_what_was_predicted() -> None:
+    offer = an_offer()
+    assert ADAPTER.realised(offer, [liquidated(offer)]) == Realised(offer.gain, hedge=0)
+
+
+def test_what_was_paid_on_top_was_not_gained() -> None:
+    offer = an_offer()
+    dearer = {"seized": offer.evidence["seized"], "repaid": offer.evidence["repaid"] + 2 * 10**6}
+    assert ADAPTER.realised(offer, [liquidated(offer, amounts=dearer)]).gain == offer.gain - 2 * WAD
+
+
+@pytest.mark.parametrize("other", [{"who": MORPHO}, {"key": position_key(MARKET, LOAN)}, {"name": "repaid"}])
+def test_what_is_not_ours_or_not_this_brought_nothing(other: dict[str, Any]) -> None:
+    offer = an_offer()
+    assert ADAPTER.realised(offer, [liquidated(offer, **other)]) == Realised(0)
+
+
+# ─── reverts ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_revert_is_understood_through_the_desk() -> None:
+    failed = load("keeper.protocols.options")["Desk"].errors["CallFailed"]
+    said = failed.selector + encode(failed.inputs, (1, words.error("position is healthy")))
+    assert ADAPTER.explain(said) is Reason.NOT_UNDERWATER
+
+
+def test_a_revert_cut_short_is_no_reason_to_fail() -> None:
+    assert ADAPTER.explain(CALL_FAILED + b"\1") is Reason.REVERTED_OTHER
+
+
+# ─── settings ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("wrong", ["", "0x12", MARKET.hex(), "0x" + "g" * 64])
+def test_what_is_not_the_id_of_a_market_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="is not the id"):
+        replace(SETTINGS, markets=(wrong,))
+
+
+def test_two_tokens_of_one_symbol_are_refused() -> None:
+    with pytest.raises(ValueError, match="same symbol"):
+        replace(SETTINGS, tokens={LOAN: DOLLAR, COLLATERAL: Token(WAD, 18, "USDC")})
+
+
+def test_tokens_without_a_symbol_are_not_of_one_symbol() -> None:
+    settings = replace(SETTINGS, tokens={LOAN: Token(WAD, 6), COLLATERAL: Token(WAD, 18)})
+    assert settings.name(LOAN) == f"0x{LOAN.hex()}"
 
 
 # ─── interests ────────────────────────────────────────────────────────────────────────────────────
@@ -185,7 +339,7 @@ def test_debt_too_small_to_seize_anything_for_is_dust() -> None:
 def test_an_oracle_is_asked_once_however_many_markets_use_it() -> None:
     view = shelf(a_market(Totals()))
     view.records[market_key(b"\x08" * 32)] = a_market(Totals(), lltv=WAD // 2)
-    assert [read.target for read in ADAPTER.interests(view).reads] == [ORACLE, LOAN]
+    assert [read.target for read in ADAPTER.interests(view).reads] == [ORACLE, LOAN, COLLATERAL]
 
 
 def test_a_market_with_an_unlisted_token_is_not_asked_about() -> None:
@@ -193,6 +347,11 @@ def test_a_market_with_an_unlisted_token_is_not_asked_about() -> None:
     interests = ADAPTER.interests(view)
     assert interests.logs == (LogFilter(MORPHO),)
     assert [read.target for read in interests.reads] == [LOAN]
+
+
+def test_what_was_seized_is_still_followed_when_a_market_is_no_longer_served() -> None:
+    market = replace(a_market(Totals()), disputed=True)
+    assert [read.target for read in ADAPTER.interests(shelf(market)).reads] == [LOAN, COLLATERAL]
 
 
 # ─── logs ─────────────────────────────────────────────────────────────────────────────────────────
@@ -223,7 +382,15 @@ def test_a_liquidation_of_one_unit_too_many_leaves_nothing_owed() -> None:
 
 
 def test_another_contracts_log_changes_nothing() -> None:
-    assert absorb(shelf(a_market(Totals())), "_supply", 1, 1, source=OPERATOR) == []
+    assert absorb(shelf(a_market(Totals())), "_supply", 1, 1, source=DESK) == []
+
+
+def test_a_market_that_is_not_listed_is_ignored() -> None:
+    adapter = MorphoBlue(replace(SETTINGS, markets=()))
+    params = words.pack(LOAN, COLLATERAL, ORACLE, IRM, WAD // 2)
+    log = Log(MORPHO, (TOPICS["_create_market"], MARKET), params, bytes(32), 0)
+    assert list(adapter.absorb(Shelf({}), log, REF)) == []
+    assert list(ADAPTER.absorb(Shelf({}), log, REF)) != []
 
 
 def test_an_unknown_event_changes_nothing() -> None:

@@ -1,8 +1,9 @@
 """Options of protocols and strategies, as their own dataclasses: what people write, and where they are wrong."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,23 @@ def test_the_options_adapter_gets_its_settings(tmp_path: Path) -> None:
 def test_the_morpho_adapter_gets_its_settings() -> None:
     table = {
         "morpho": B,
-        "operator": A,
-        "tokens": {A: {"usd": "$0.99", "decimals": 6}},
+        "desk": A,
+        "markets": ["0x" + "ab" * 32],
+        "tokens": {A: {"usd": "$0.99", "decimals": 6, "symbol": "USD"}},
         "irms": {B: "utilisation"},
         "coin_usd": "$3000",
         "haircut": "0.3 %",
         "window": "2m",
     }
     assert bind(morpho.Settings, table) == morpho.Settings(
-        B_, A_, {A_: morpho.Token(wad("0.99"), 6)}, {B_: Irm.UTILISATION}, wad(3000), haircut=30, window=120
+        morpho=B_,
+        desk=A_,
+        markets=("0x" + "ab" * 32,),
+        tokens={A_: morpho.Token(wad("0.99"), 6, "USD")},
+        irms={B_: Irm.UTILISATION},
+        coin_usd=wad(3000),
+        haircut=30,
+        window=120,
     )
 
 
@@ -101,6 +110,39 @@ def test_a_strategy_gets_its_options(tmp_path: Path) -> None:
 
 def test_without_options_a_strategy_has_its_own_defaults() -> None:
     assert bind(Dutch, {}) == Dutch()
+
+
+CONFIG = Path(__file__).parents[2] / "config"
+ADDRESSES = [
+    *(f"protocols.options.contracts.{name}={A}" for name in ("clearing", "liquidator", "oracle", "params")),
+    f'protocols.options.contracts.tokens=["{A}", "{B}"]',
+    f'protocols.options.contracts.pools=["{A}"]',
+    f"protocols.options.account={A}/0",
+    f"protocols.options.desk={A}",
+]
+
+
+def test_the_shipped_options_section_states_every_default_as_it_is() -> None:
+    contracts = options.Contracts(A_, A_, A_, A_, tokens=(A_, B_), pools=(A_,))
+    settings = load([CONFIG / "anvil.toml"], ADDRESSES, {})
+    assert settings.bind(options.Settings, "protocols", "options") == options.Settings(contracts, int(A, 16), A_)
+    assert {one.name for one in fields(options.Settings)} <= {*settings.protocols["options"].options}
+
+
+def test_the_shipped_morpho_section_needs_only_a_desk() -> None:
+    settings = load([CONFIG / "keeper.toml"], [f"protocols.morpho.desk={A}"], {})
+    bound = settings.bind(morpho.Settings, "protocols", "morpho")
+    defaults = {one.name: one.default for one in fields(bound) if one.name in ("haircut", "window")}
+    assert {name: getattr(bound, name) for name in defaults} == defaults
+
+
+@pytest.mark.parametrize("file", ["anvil.toml", "keeper.toml"])
+def test_the_shipped_strategies_are_there_and_state_every_default_as_it_is(file: str) -> None:
+    settings = load([CONFIG / file], environ={})
+    for name, strategy in settings.strategies.items():
+        module, _, cls = strategy.use.partition(":")
+        kind = getattr(import_module(module), cls)
+        assert settings.bind(kind, "strategies", name) == kind()
 
 
 # ─── what is wrong ────────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,8 @@ import pytest
 from keeper.errors import Misconfigured, SecretUnusable
 from keeper.observe import redact
 from keeper.settings import Endpoint, Secret, Settings, Unusable, load, secrets
+from keeper.settings.checks import LOCAL_CHAINS
+from keeper.simulation.node import CHAIN_ID, FORK_CHAIN_ID
 
 CANARY = "SECRETCANARY0123456789"
 CHAIN = '[chains.main]\nid = 1\nrpc = "{}"\n'
@@ -140,11 +142,16 @@ def test_a_reference_may_be_a_part_of_the_url() -> None:
     )
 
 
-def test_a_raw_key_is_accepted_on_the_development_chain_only(tmp_path: Path) -> None:
+def test_a_raw_key_is_accepted_on_local_chains_only(tmp_path: Path) -> None:
     text = '[chains.c]\nid = {}\nrpc = "/x"\n[signers.main]\nkey = {{ env = "K" }}'
-    loaded(tmp_path, text.format(31337))
+    for local in (CHAIN_ID, FORK_CHAIN_ID):
+        loaded(tmp_path, text.format(local))
     with pytest.raises(Unusable, match=r"KC107: \[signers\.main\] key is for development"):
         loaded(tmp_path, text.format(1))
+
+
+def test_the_local_chains_are_those_that_we_start_ourselves() -> None:
+    assert {CHAIN_ID, FORK_CHAIN_ID} == LOCAL_CHAINS
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 A market's stored totals lack the interest since its last accrual; every number here is taken at the moment at which
 a transaction will execute. Money of account of a ``HealthReport`` is the market's loan token in its smallest units:
-equity is what the collateral lets the borrower owe, requirement what is owed. The operator pays with loan tokens at
-hand and keeps the seized collateral; what selling it costs is an estimate (``Settings.haircut``).
+equity is what the collateral lets the borrower owe, requirement what is owed. The desk pays with loan tokens at hand
+and keeps the seized collateral; what selling it costs is an estimate (``Settings.haircut``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from keeper.model import (
     Delta,
     Fact,
     HealthReport,
+    Holding,
     Interests,
     Key,
     Liquidate,
@@ -28,13 +29,24 @@ from keeper.model import (
     Moment,
     Opportunity,
     Read,
+    Realised,
     Reason,
 )
 from keeper.ports import Columns, View
 from keeper.protocols import words
 from keeper.protocols.morpho_blue import events, maths, offers
 from keeper.protocols.morpho_blue.offers import Plan
-from keeper.protocols.morpho_blue.records import MARKET, Cash, OraclePrice, Position, cash_key, market_of, price_key
+from keeper.protocols.morpho_blue.records import (
+    CASH,
+    MARKET,
+    Cash,
+    OraclePrice,
+    Position,
+    cash_key,
+    market_of,
+    price_key,
+    token_of,
+)
 from keeper.protocols.morpho_blue.screen import Screen
 from keeper.protocols.morpho_blue.settings import Settings
 from keeper.protocols.morpho_blue.valuation import unserved, value
@@ -43,6 +55,7 @@ PRICE: Final = bytes.fromhex("a035b1fe")  # price()
 BALANCE_OF: Final = bytes.fromhex("70a08231")  # balanceOf(address)
 APPROVE: Final = bytes.fromhex("095ea7b3")  # approve(address,uint256)
 LIQUIDATE: Final = bytes.fromhex("d8eabcb8")  # liquidate(MarketParams,address,uint256,uint256,bytes)
+CALL_FAILED: Final = bytes.fromhex("5c0dee5d")  # CallFailed(uint256,bytes), the desk's
 
 REVERTS: Final[Mapping[bytes, Reason]] = {
     words.error("position is healthy"): Reason.NOT_UNDERWATER,
@@ -69,13 +82,20 @@ class MorphoBlue:
     # ── what happens on chain ──
 
     def interests(self, view: View) -> Interests:
-        """The logs of the one contract, the prices of the markets served, and the own balances."""
-        markets = (view.get(key) for key in view.keys(MARKET))
+        """The logs of the one contract, the prices of the markets served, and what we have of the tokens in them.
+
+        Collateral is followed in markets no longer served as well: what was seized does not go away.
+        """
+        markets = [view.get(key) for key in view.keys(MARKET)]
         oracles = dict.fromkeys(m.params.oracle for m in markets if unserved(self.settings, m) is None)
         prices = [self._read("price", oracle, PRICE) for oracle in oracles]
-        holdings = BALANCE_OF + words.pack(self.settings.operator)
-        cash = [self._read("cash", token, holdings) for token in self.settings.tokens]
+        tokens = dict.fromkeys((*self.settings.tokens, *(m.params.collateral for m in markets)))
+        cash = [self._read("cash", token, self._balance_of) for token in tokens]
         return Interests((LogFilter(self.settings.morpho),), (*prices, *cash), self.settings.since)
+
+    @property
+    def _balance_of(self) -> bytes:
+        return BALANCE_OF + words.pack(self.settings.desk)
 
     def _read(self, what: str, of: Address, data: bytes) -> Read:
         return Read(f"{self.name}.{what}.0x{of.hex()}", of, data)
@@ -119,7 +139,10 @@ class MorphoBlue:
                 yield offers.refused(market, at, valued)
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
-        """US dollars (wad) of loan tokens left; when any token is short, minus the worth of what is missing."""
+        """US dollars (wad) of loan tokens left; when any token is short, minus the worth of what is missing.
+
+        At the prices known: where collateral is named, one that rises before inclusion takes more (``offers.limit``).
+        """
         left = {token: offers.cash_at_hand(view, token) for token in self.settings.tokens}
         for plan in (opportunity.plan for opportunity in chosen if opportunity.refusal is None):
             left[plan.params.loan] -= plan.allowance
@@ -129,11 +152,19 @@ class MorphoBlue:
     # ── doing it ──
 
     def calls(self, decision: Decision) -> tuple[Call, ...]:
-        """From the operator: allow what it may cost, liquidate, take the rest of the allowance back."""
+        """From the desk: allow what it may cost, liquidate, take the rest of the allowance back.
+
+        The allowance is what enforces ``floor``, at the oracle price it was decided at. Where the plan names the
+        collateral, that is exact: so much is seized, and no more is paid than leaves the floor. Where it names
+        shares, only what is paid is bounded; what is seized follows from the oracle's price at execution, by which
+        it is always worth the incentive more than was paid, but may be fewer units. Nothing enforces what the
+        collateral is worth by any other price, then or later.
+        """
         plan = decision.opportunity.plan
         if not isinstance(decision, Liquidate) or not isinstance(plan, Plan):
             return ()
-        return (self._approve(plan, plan.allowance), self._liquidate(plan), self._approve(plan, 0))
+        limit = offers.limit(self.settings, plan, decision.floor)
+        return (self._approve(plan, limit), self._liquidate(plan), self._approve(plan, 0))
 
     def _approve(self, plan: Plan, assets: int) -> Call:
         return Call(plan.params.loan, APPROVE + words.pack(self.settings.morpho, assets))
@@ -144,4 +175,21 @@ class MorphoBlue:
         return Call(self.settings.morpho, LIQUIDATE + words.pack(*arguments))
 
     def explain(self, revert: bytes) -> Reason:
+        """As Morpho said it, or as the desk passed it on."""
+        if revert[:4] == CALL_FAILED:
+            length = int.from_bytes(revert[68:100])  # after the call's index and the offset of these bytes
+            revert = revert[100 : 100 + length]
         return REVERTS.get(revert, Reason.REVERTED_OTHER)
+
+    # ── our own side ──
+
+    def holdings(self, view: View) -> Mapping[str, Holding]:
+        """Loan tokens and collateral of the desk, in smallest units, by symbol or address; the unknown are left out."""
+        tokens = {key: token_of(key) for key in view.keys(CASH)}
+        return {
+            self.settings.name(token): Holding(view.get(key).assets, Call(token, self._balance_of))
+            for key, token in tokens.items()
+        }
+
+    def realised(self, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:
+        return offers.realised(self.settings, opportunity, facts)

@@ -19,6 +19,7 @@ from keeper.protocols.morpho_blue.settings import Settings
 from keeper.protocols.words import address, uint
 
 Changes = Iterator[Delta | Fact]
+LIQUIDATED: Final = "liquidated"  # the one fact: what was repaid, burned, seized and lost, in smallest units
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def _liquidate(e: Event) -> Changes:
     yield from e.add_totals(supply_assets=-bad_assets, borrow_assets=-assets - bad_assets, borrow_shares=-gone)
     yield from e.add_position(borrower, shares=-gone, collateral=-seized)
     amounts = {"repaid": repaid, "repaid_shares": repaid_shares, "seized": seized, "bad_debt": bad_assets}
-    yield Fact("liquidated", position_key(e.market_id, borrower), e.topic(2), e.log.tx_hash, amounts)
+    yield Fact(LIQUIDATED, position_key(e.market_id, borrower), e.topic(2), e.log.tx_hash, amounts)
 
 
 # by keccak256 of the event's signature; written out so that nothing is hashed on import, and checked in the tests
@@ -157,7 +158,7 @@ HANDLERS: Final[Mapping[Hash, Callable[[Event], Changes]]] = {
 
 
 def absorb(settings: Settings, view: View, log: Log, ref: BlockRef) -> Changes:
-    """What a log changes; nothing when it is another contract's, or an event that moves no record."""
+    """What a log changes; nothing when it is another contract's or market's, or an event that moves no record."""
     handler = HANDLERS.get(log.topics[0]) if log.address == settings.morpho and log.topics else None
-    if handler:
+    if handler and settings.lists(log.topics[1]):
         yield from handler(Event(settings, view, log, ref))

@@ -1,15 +1,17 @@
-"""Sizing and valuing a liquidation, and refusing a market."""
+"""Sizing and valuing a liquidation, before and after, and refusing a market."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from keeper.errors import AdapterFault
-from keeper.model import Address, Costs, Hash, Key, Kind, Moment, Needs, Opportunity, Reason
+from keeper.model import Address, Costs, Fact, Key, Kind, Moment, Needs, Opportunity, Realised, Reason
 from keeper.ports import View
 from keeper.protocols.morpho_blue import maths
+from keeper.protocols.morpho_blue.events import LIQUIDATED
 from keeper.protocols.morpho_blue.maths import Liquidation
 from keeper.protocols.morpho_blue.records import Cash, Params, Position, borrower_of, cash_key, market_of
 from keeper.protocols.morpho_blue.settings import Settings
@@ -28,7 +30,8 @@ class Plan:
     borrower: Address
     seized: int  # collateral assets
     repaid_shares: int
-    allowance: int  # loan assets; the most it may cost until the opportunity expires
+    worth: int  # loan assets; what would be seized, at the oracle price it was decided at
+    allowance: int  # loan assets; the most it costs at that price until the opportunity expires
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def must_value(settings: Settings, view: View, market: Key, at: Moment) -> Value
 
 
 def cash_at_hand(view: View, token: Address) -> int:
-    """The operator's balance in smallest units; 0 when it is not known."""
+    """The desk's balance in smallest units; 0 when it is not known."""
     cash: Cash | None = view.get(cash_key(token))
     return cash.assets if cash else 0
 
@@ -90,30 +93,35 @@ def liquidation(settings: Settings, view: View, key: Key, at: Moment) -> Opportu
     cash = cash_at_hand(view, now.params.loan)
     chosen = size(position, now, late, cash)
     done, token = chosen.done, settings.tokens[now.params.loan]
-    proceeds = mul_down(done.seized, now.price, maths.ORACLE_PRICE_SCALE)
+    worth = _worth(done.seized, now.price)
     return Opportunity(
         id=_id(key, position.shares, position.collateral),
         protocol=NAME,
         key=key,
         kind=Kind.LIQUIDATE,
         at=at,
-        gain=token.value(proceeds - done.repaid),
+        gain=token.value(worth - done.repaid),
         costs=Costs(
             gas=mul_up(GAS * at.base_fee, settings.coin_usd),
-            slippage=mul_up(token.value(proceeds), settings.haircut, BPS),
+            slippage=mul_up(token.value(worth), settings.haircut, BPS),
         ),
         needs=Needs(cash=token.value(chosen.allowance), gas=GAS),
-        plan=_plan(key, now.params, chosen),
+        plan=_plan(key, now.params, chosen, worth),
         expires=expires,
         refusal=_refusal(done, cash),
         evidence=_evidence(position, now, done),
     )
 
 
-def _plan(key: Key, params: Params, chosen: Size) -> Plan:
+def _worth(seized: int, price: int) -> int:
+    """Loan assets, rounded down."""
+    return mul_down(seized, price, maths.ORACLE_PRICE_SCALE)
+
+
+def _plan(key: Key, params: Params, chosen: Size, worth: int) -> Plan:
     done, by_shares = chosen.done, chosen.by_shares
     seized, shares = (0, done.repaid_shares) if by_shares else (done.seized, 0)
-    return Plan(params, borrower_of(key), seized, shares, chosen.allowance)
+    return Plan(params, borrower_of(key), seized, shares, worth, chosen.allowance)
 
 
 def _refusal(done: Liquidation, cash: int) -> Reason | None:
@@ -134,11 +142,27 @@ def _evidence(position: Position, now: Valued, done: Liquidation) -> dict[str, i
     }
 
 
+def limit(settings: Settings, plan: Plan, floor: int) -> int:
+    """The most that may be paid, loan assets: what leaves ``floor`` (US dollars, wad) of the plan's worth.
+
+    When shares are repaid, the price has no say in what they cost, and the least that covers it is enough.
+    """
+    most = plan.worth - settings.tokens[plan.params.loan].assets(floor)
+    return max(0, min(most, plan.allowance) if plan.repaid_shares else most)
+
+
+def realised(settings: Settings, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:
+    """What was seized, at the oracle price it was decided at, less what was repaid. Nothing is hedged."""
+    token, price = settings.tokens[opportunity.plan.params.loan], opportunity.evidence["price"]
+    own = [f.amounts for f in facts if (f.name, f.key, f.who) == (LIQUIDATED, opportunity.key, settings.desk)]
+    return Realised(gain=sum(token.value(_worth(a["seized"], price) - a["repaid"]) for a in own))
+
+
 def refused(market: Key, at: Moment, why: Reason) -> Opportunity:
     """Nothing is known of this market's positions, and nothing will be done."""
     return Opportunity(_id(market), NAME, market, Kind.LIQUIDATE, at, 0, Costs(), Needs(), plan=None, refusal=why)
 
 
-def _id(key: Key, *state: int) -> Hash:
-    """The same while the record stays as it is, however its market moves."""
-    return hashlib.sha256(f"{NAME} {key.kind} {key.id} {state}".encode()).digest()
+def _id(key: Key, *state: int) -> bytes:
+    """24 bytes, the same while the record stays as it is, however its market moves."""
+    return blake2b(f"{NAME} {key.kind} {key.id} {state}".encode(), digest_size=24).digest()

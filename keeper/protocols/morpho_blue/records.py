@@ -58,7 +58,7 @@ class OraclePrice:
 
 @dataclass(frozen=True, slots=True)
 class Cash:
-    """What the operator holds of a loan token."""
+    """What the desk holds of a token, of those that can be paid or seized."""
 
     assets: int
 
@@ -77,6 +77,10 @@ def price_key(oracle: Address) -> Key:
 
 def cash_key(token: Address) -> Key:
     return Key(CASH, int.from_bytes(token))
+
+
+def token_of(cash: Key) -> Address:
+    return cash.id.to_bytes(20)
 
 
 def market_of(position: Key) -> Key:

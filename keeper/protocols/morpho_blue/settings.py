@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
-from keeper.model import Address
+from keeper.model import Address, Hash
 from keeper.protocols.morpho_blue.maths import Irm
-from keeper.units import mul_down
+from keeper.units import div_up, mul_down
 
-NO_IRM: Address = bytes(20)
+NO_IRM: Final[Address] = bytes(20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,25 +21,54 @@ class Token:
 
     usd: int  # wad per whole token
     decimals: int
+    symbol: str = ""  # for people; a token without one is called by its address
 
     def value(self, assets: int) -> int:
         """US dollars (wad), rounded towards minus infinity."""
         return mul_down(assets, self.usd, 10**self.decimals)
 
+    def assets(self, usd: int) -> int:
+        """The fewest smallest units whose ``value`` is at least ``usd`` (wad)."""
+        return div_up(usd, self.usd, 10**self.decimals)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Settings:
-    """``haircut`` stands in for the market in which seized collateral is sold back for the loan token."""
+    """Anyone can open a market, with a worthless collateral and an oracle that calls it dear, and then sink in it:
+    only ``markets`` that somebody has looked at are followed.
+
+    ``haircut`` stands in for the market in which seized collateral is sold back for the loan token.
+    ValueError when these do not fit together.
+    """
 
     morpho: Address
-    operator: Address  # executes the calls: pays the loan token, receives the collateral
+    desk: Address  # executes the calls: pays the loan token, receives the collateral
+    markets: tuple[str, ...]  # ids, "0x" and 64 digits; all others are ignored
     tokens: Mapping[Address, Token]  # markets that lend another token are refused
     irms: Mapping[Address, Irm]  # markets with another rate contract are refused; none at all is always understood
     coin_usd: int  # wad per whole coin of the chain, for gas
     haircut: int = 50  # bps of the oracle's value that selling seized collateral costs
-    window: int = 120  # seconds past the stated block for which the allowance still suffices
+    window: int = 120  # seconds past the stated block for which the interest is reckoned with
     since: int = 0  # block in which Morpho was deployed
+
+    def __post_init__(self) -> None:
+        if wrong := [market for market in self.markets if not re.fullmatch("0x[0-9a-fA-F]{64}", market)]:
+            raise ValueError(f"markets: {wrong[0]!r} is not the id of one: 0x and 64 hexadecimal digits")
+        symbols = [token.symbol for token in self.tokens.values() if token.symbol]
+        if len(symbols) > len(set(symbols)):
+            raise ValueError(f"tokens: two have the same symbol, of {', '.join(symbols)}")
+
+    @cached_property
+    def _ids(self) -> frozenset[Hash]:
+        return frozenset(bytes.fromhex(market[2:]) for market in self.markets)
+
+    def lists(self, market: Hash) -> bool:
+        return market in self._ids
 
     def irm(self, contract: Address) -> Irm | None:
         """The rate model behind a contract; None when it is not known."""
         return Irm.ZERO if contract == NO_IRM else self.irms.get(contract)
+
+    def name(self, token: Address) -> str:
+        known = self.tokens.get(token)
+        return known.symbol if known and known.symbol else f"0x{token.hex()}"

@@ -14,8 +14,8 @@ from keeper.model import (
     Delta,
     Fact,
     HealthReport,
-    Holding,
     Hedge,
+    Holding,
     Interests,
     Key,
     Kind,
@@ -36,7 +36,7 @@ from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.desk import Desk
 from keeper.protocols.options.offers import Plan
 from keeper.protocols.options.records import State
-from keeper.protocols.options.risk import Health, Market, Portfolio, Price, portfolio
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio
 from keeper.protocols.options.settings import Settings
 from keeper.protocols.options.slices import cut, merge
 from keeper.units import WAD, div_up, mul_up
@@ -89,10 +89,12 @@ class Options:
         record = state.account(key.id)
         if record is None:
             raise AdapterFault(f"account 0x{key.id:x} is not in the book")
-        pf, params = portfolio(record, state.clearing().assets), state.params(state.version()).risk
-        h = Market(state, params, at.timestamp, Price.TRIGGER).assess(pf)
+        pf = portfolio(record, state.clearing().assets)
+        trigger, spot = (
+            market(view, view.ref.hash, state.version(), at.timestamp, mode) for mode in (Price.TRIGGER, Price.SPOT)
+        )
+        h = trigger.assess(pf)
         if h.clamped and not h.healthy:
-            trigger, spot = (Market(state, params, at.timestamp, mode) for mode in (Price.TRIGGER, Price.SPOT))
             h = _at_both(h, pf, trigger, spot)
         return HealthReport(key, at, h.equity, h.mm, h.worst)
 

@@ -13,7 +13,7 @@ from keeper.protocols.options.auction import Offer
 from keeper.protocols.options.hedge import Swap, plan_swap
 from keeper.protocols.options.maths import ln_wad
 from keeper.protocols.options.records import State, series_of
-from keeper.protocols.options.risk import Health, Market, Portfolio, Price, portfolio, sigma
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio, sigma
 from keeper.protocols.options.settings import Settings
 from keeper.protocols.options.slices import cut, merge
 from keeper.units import WAD, mul_up
@@ -31,15 +31,13 @@ class Desk:
     settings: Settings
     state: State
     at: Moment
-    _markets: dict[tuple[int, Price], Market] = field(default_factory=dict)
+    _spread: dict[int, int] = field(default_factory=dict)  # series -> half spread per contract, usd
 
     # ── prices ──
 
     def market(self, mode: Price = Price.BID, version: int | None = None) -> Market:
-        key = self.state.version() if version is None else version, mode
-        if key not in self._markets:
-            self._markets[key] = Market(self.state, self.state.params(key[0]).risk, self.at.timestamp, mode)
-        return self._markets[key]
+        view, version = self.state.view, self.state.version() if version is None else version
+        return market(view, view.ref.hash, version, self.at.timestamp, mode)
 
     def portfolio(self, account: int) -> Portfolio:
         record = self.state.account(account)
@@ -83,25 +81,41 @@ class Desk:
         paid = Portfolio(-mul_up(offer.price, fraction) - mul_up(offer.fee, fraction), ())
         return self.market().assess(merge(merge(self.own, cut(pf, fraction)), paid))
 
-    def affordable(self, pf: Portfolio, offer: Offer, least: int) -> int:
-        """The share of ``offer.fmax`` (1, 1/2, 1/4 ..., wad) that leaves margin and reserve; 0 when none does."""
+    def affordable(self, pf: Portfolio, offer: Offer, least: int) -> tuple[int, Health]:
+        """(share of ``offer.fmax`` that leaves margin and reserve: 1, 1/2, 1/4 ... or 0, wad; own health with it)."""
         share = WAD
         while offer.fmax * share // WAD >= least:
             h = self.with_slice(pf, offer.fmax * share // WAD, offer)
             if h.equity - h.im >= self.settings.reserve:
-                return share
+                return share, h
             share //= 2
-        return 0
+        return 0, self.health
 
     def hedges(self, deltas: Sequence[int]) -> tuple[Swap, ...]:
-        """Swaps that take ``deltas`` (wad units per underlying) off, where they are worth more than the band."""
+        """Swaps for what ``deltas`` (wad units per underlying, about to be ours) put beyond the band, to its edge.
+
+        Never more than the delta itself: several bids of one block do not see each other.
+        """
+        return self._swaps([self._beyond(u, self.net_delta(u) + d, abs(d)) if d else 0 for u, d in enumerate(deltas)])
+
+    def rehedges(self) -> tuple[Swap, ...]:
+        """Swaps that bring the own net delta back to the edge of its band (trade to the edge: Whalley-Wilmott)."""
+        nets = [self.net_delta(u) for u in range(len(self.health.deltas))]
+        return self._swaps([self._beyond(u, net, abs(net)) if net else 0 for u, net in enumerate(nets)])
+
+    def _beyond(self, u: int, net: int, most: int) -> int:
+        band = self.settings.band * WAD // self.market().price(u)
+        excess = min(max(0, abs(net) - band), most)
+        return excess if net > 0 else -excess
+
+    def _swaps(self, excess: Sequence[int]) -> tuple[Swap, ...]:
         swaps, cash = list[Swap](), self.tokens[0]
         assets = self.state.clearing().assets
-        for u, delta in enumerate(deltas):
-            pool, price = self.state.pool(u), self.market().price(u) if delta else 0
-            if pool is None or abs(delta) * price // WAD <= self.settings.band:
+        for u, delta in enumerate(excess):
+            pool = self.state.pool(u)
+            if pool is None or abs(delta) * self.market().price(u) // WAD < self.settings.least_hedge:
                 continue
-            held = self.tokens[u + 1]
+            held, price = self.tokens[u + 1], self.market().price(u)
             swap = plan_swap(pool, delta, price, u, assets[u + 1], assets[0], held, cash, self.settings.tolerance)
             if swap is not None:
                 swaps.append(swap)
@@ -115,30 +129,31 @@ class Desk:
             wanted[swap.underlying + 1 if swap.sell else 0] += swap.amount_in
         return any(want > have for want, have in zip(wanted, self.tokens, strict=True))
 
-    def costs(self, pf: Portfolio, fraction: int, swaps: Sequence[Swap], gas: int) -> Costs:
-        """Of holding ``fraction`` of a portfolio once it is ours, and of getting there."""
-        margin = self.market().assess(merge(self.own, cut(pf, fraction))).im - self.health.im
-        fee = self.gas(gas)
+    def costs(self, pf: Portfolio, fraction: int, after: Health, swaps: Sequence[Swap], gas: int) -> Costs:
+        """Of holding ``fraction`` of a portfolio once it is ours (``after``), and of getting there."""
+        margin, fee = max(0, after.im - self.health.im), self.gas(gas)
         return Costs(
             gas=fee,
             hedge=sum(max(0, swap.cost) for swap in swaps),
-            carry=mul_up(self._spreads(pf), fraction) + mul_up(max(0, margin), self.settings.capital),
+            carry=mul_up(self._spreads(pf), fraction) + mul_up(margin, self.settings.capital),
             failure=mul_up(fee, self.settings.reverts),
         )
 
     def _spreads(self, pf: Portfolio) -> int:
-        """Half the quoted spread of every leg: vega times vol points, at least a part of spot."""
-        total, market = 0, self.market()
-        for word, size in pf.legs:
-            series = series_of(word)
+        """Half the quoted spread of every leg, usd."""
+        return sum(mul_up(abs(leg.size), self._half_spread(leg.series)) for leg in pf.legs)
+
+    def _half_spread(self, word: int) -> int:
+        """Vega times vol points, at least a part of spot; usd per contract."""
+        if word not in self._spread:
+            series, market = series_of(word), self.market()
             t = market.term(series.underlying, series.expiry)
             ln = ln_wad(t.forward * WAD // series.strike) if t.forward else 0
             w = sigma(t, ln) * t.root_t // WAD
             _, vega = black76.gamma_vega(t.forward / WAD, series.strike / WAD, w / WAD)
-            spread = int(float(vega) * t.root_t * self.settings.half_spread / WAD)
-            least = mul_up(market.price(series.underlying), self.settings.least_spread)
-            total += mul_up(abs(size), max(spread, least))
-        return total
+            quoted = int(float(vega) * t.root_t * self.settings.half_spread / WAD)
+            self._spread[word] = max(quoted, mul_up(market.price(series.underlying), self.settings.least_spread))
+        return self._spread[word]
 
     def bid_gas(self, pf: Portfolio, swaps: int) -> int:
         """Units a bid takes: legs moved, and initial margin over own and bought legs."""

@@ -12,6 +12,7 @@ from keeper.protocols.options.auction import Offer
 from keeper.protocols.options.curve import DutchCurve
 from keeper.protocols.options.desk import DEPOSIT, FLAG, FLAG_LEG, SWAP, Desk
 from keeper.protocols.options.hedge import Swap
+from keeper.protocols.options.params import AuctionParams
 from keeper.protocols.options.records import Auction
 from keeper.protocols.options.risk import Health, Portfolio
 from keeper.units import WAD, mul_down
@@ -60,7 +61,8 @@ def _flag(desk: Desk, report: HealthReport) -> Opportunity:
     offer = curve.offer(desk.at.timestamp + params.t1 // 3)
     gas = FLAG + FLAG_LEG * len(pf.legs)
     swaps = desk.hedges(_scaled(h, offer.fmax))
-    costs = desk.costs(pf, offer.fmax, swaps, gas + desk.bid_gas(pf, len(swaps)))
+    after = desk.with_slice(pf, offer.fmax, offer)
+    costs = desk.costs(pf, offer.fmax, after, swaps, gas + desk.bid_gas(pf, len(swaps)))
     record = desk.state.account(account)
     return Opportunity(
         id=opportunity_id(Kind.FLAG, account, record.change_id if record else 0),
@@ -94,90 +96,117 @@ def _in_grace(desk: Desk, h: Health, version: int) -> bool:
 # ─── bid and take over ────────────────────────────────────────────────────────────────────────────
 
 
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """One running auction at the moment."""
+
+    account: int
+    running: Auction
+    params: AuctionParams
+    pf: Portfolio
+    health: Health
+    live: int  # seconds on the live clock
+    rounds: int  # price messages since the clock began
+    fund_left: int  # usd
+    refusal: Reason | None  # why nobody can buy now
+
+
 def sales(desk: Desk) -> Iterator[Opportunity]:
     """A bid in every running auction, and a takeover where we are a backstop."""
+    backstop = desk.state.is_backstop(desk.settings.desk)
     for key in desk.state.view.keys("auction"):
         running = desk.state.auction(key.id)
         if running is None or not running.flagged_at or key.id == desk.settings.account:
             continue
-        pf = desk.portfolio(key.id)
-        h = desk.market(version=running.version).assess(pf, running.scenario)
-        yield _bid(desk, key.id, running, pf, h)
-        if desk.state.is_backstop(desk.settings.desk):
-            yield _takeover(desk, key.id, running, pf, h)
+        sale = _sale(desk, key.id, running)
+        yield _bid(desk, sale)
+        if backstop:
+            yield _takeover(desk, sale)
 
 
-def _bid(desk: Desk, account: int, running: Auction, pf: Portfolio, h: Health) -> Opportunity:
-    params, now = desk.state.params(running.version).auction, desk.at.timestamp
-    live, rounds = auction.elapsed(desk.state, running, h.underlyings, now)
+def _sale(desk: Desk, account: int, running: Auction) -> Sale:
+    pf = desk.portfolio(account)
+    h = desk.market(version=running.version).assess(pf, running.scenario)
+    live, rounds = auction.elapsed(desk.state, running, h.underlyings, desk.at.timestamp)
+    params = desk.state.params(running.version).auction
     left = _fund_left(desk, h, running.spent)
-    offer = auction.make_offer(h, params, auction.rho_at(params, live), left)
-    share = desk.affordable(pf, offer, params.min_slice)
-    curve = DutchCurve(h, params, left, now - live, share or WAD)
-    fraction = curve.fraction(now)
-    opens = max(running.flagged_at + params.bid_delay, now - live + params.bid_delay)
-    refusal = _cannot_buy(desk, h, running.version)
-    if refusal is None and not share:
-        refusal = Reason.CAPITAL_RESERVED
-    if refusal is None and rounds < params.bid_rounds:
+    return Sale(account, running, params, pf, h, live, rounds, left, _cannot_buy(desk, h, running.version))
+
+
+def _bid(desk: Desk, s: Sale) -> Opportunity:
+    offer = auction.make_offer(s.health, s.params, auction.rho_at(s.params, s.live), s.fund_left)
+    opens = max(s.running.flagged_at, desk.at.timestamp - s.live) + s.params.bid_delay
+    refusal = s.refusal
+    if refusal is None and (opens > desk.at.timestamp or s.rounds < s.params.bid_rounds):
         refusal = Reason.AUCTION_NOT_STARTED
-    return _sale(desk, Kind.BID, account, running, pf, h, offer, fraction, curve, opens, refusal)
+    if refusal is not None:
+        return _offered(desk, s, Kind.BID, offer, 0, opens, refusal)
+    share, after = desk.affordable(s.pf, offer, s.params.min_slice)
+    if not share:
+        return _offered(desk, s, Kind.BID, offer, 0, opens, Reason.CAPITAL_RESERVED)
+    curve = DutchCurve(s.health, s.params, s.fund_left, desk.at.timestamp - s.live, share)
+    return _offered(desk, s, Kind.BID, offer, curve.fraction(desk.at.timestamp), opens, None, after, curve)
 
 
-def _takeover(desk: Desk, account: int, running: Auction, pf: Portfolio, h: Health) -> Opportunity:
-    params, now = desk.state.params(running.version).auction, desk.at.timestamp
-    live, _ = auction.elapsed(desk.state, running, h.underlyings, now)
-    left = _fund_left(desk, h, running.spent)
-    offer = auction.make_offer(h, params, params.rho_take, left)
-    low = h.equity < mul_down(h.mm, params.h_take)
-    since = auction.live_at(params, params.rho_take) or 0
-    opens = now - live + (since if low else max(since, params.t1 + 1))
-    refusal = _cannot_buy(desk, h, running.version)
-    if refusal is None and desk.with_slice(pf, WAD, offer).equity - desk.with_slice(pf, WAD, offer).im < (
-        desk.settings.reserve
-    ):
-        refusal = Reason.CAPITAL_RESERVED
-    caps = desk.state.caps()
-    taken = caps.taken if now < caps.epoch_start + params.epoch else 0
-    if refusal is None and taken + h.mm > params.take_per_epoch:
+def _takeover(desk: Desk, s: Sale) -> Opportunity:
+    offer = auction.make_offer(s.health, s.params, s.params.rho_take, s.fund_left)
+    since = auction.live_at(s.params, s.params.rho_take) or 0
+    low = s.health.equity < mul_down(s.health.mm, s.params.h_take)
+    opens = desk.at.timestamp - s.live + (since if low else max(since, s.params.t1 + 1))
+    refusal = s.refusal
+    if refusal is None and opens > desk.at.timestamp:
+        refusal = Reason.AUCTION_NOT_STARTED
+    if refusal is None and _taken(desk, s.params) + s.health.mm > s.params.take_per_epoch:
         refusal = Reason.BID_ABOVE_CAP
-    return _sale(desk, Kind.TAKEOVER, account, running, pf, h, offer, WAD, None, opens, refusal)
+    if refusal is not None:
+        return _offered(desk, s, Kind.TAKEOVER, offer, 0, opens, refusal)
+    after = desk.with_slice(s.pf, WAD, offer)
+    if after.equity - after.im < desk.settings.reserve:
+        return _offered(desk, s, Kind.TAKEOVER, offer, 0, opens, Reason.CAPITAL_RESERVED)
+    return _offered(desk, s, Kind.TAKEOVER, offer, WAD, opens, None, after)
 
 
-def _sale(
+def _taken(desk: Desk, params: AuctionParams) -> int:
+    caps = desk.state.caps()
+    return caps.taken if desk.at.timestamp < caps.epoch_start + params.epoch else 0
+
+
+def _offered(
     desk: Desk,
+    s: Sale,
     kind: Kind,
-    account: int,
-    running: Auction,
-    pf: Portfolio,
-    h: Health,
     offer: Offer,
     fraction: int,
-    curve: DutchCurve | None,
     opens: int,
     refusal: Reason | None,
+    after: Health | None = None,
+    curve: DutchCurve | None = None,
 ) -> Opportunity:
-    record = desk.state.account(account)
+    """The opportunity; costs are worked out only for what can be had now (``after`` given)."""
+    record = desk.state.account(s.account)
     change_id = record.change_id if record else 0
-    swaps = desk.hedges(_scaled(h, fraction))
-    gas = desk.bid_gas(pf, len(swaps))
-    after = desk.with_slice(pf, fraction, offer)
+    costs, needs, swaps = Costs(), Needs(), tuple[Swap, ...]()
+    if after is not None:
+        swaps = desk.hedges(_scaled(s.health, fraction))
+        gas = desk.bid_gas(s.pf, len(swaps))
+        costs = desk.costs(s.pf, fraction, after, swaps, gas)
+        needs = Needs(margin=desk.headroom - (after.equity - after.im), gas=gas)
     return Opportunity(
-        id=opportunity_id(kind, account, running.flagged_at, change_id),
+        id=opportunity_id(kind, s.account, s.running.flagged_at, change_id),
         protocol=NAME,
-        key=Key("account", account),
+        key=Key("account", s.account),
         kind=kind,
         at=desk.at,
         gain=_gain(offer, fraction),
-        costs=desk.costs(pf, fraction, swaps, gas),
-        needs=Needs(margin=desk.headroom - (after.equity - after.im), gas=gas),
-        plan=Plan(account, 0, fraction, h.equity, change_id, swaps),
+        costs=costs,
+        needs=needs,
+        plan=Plan(s.account, 0, fraction, s.health.equity, change_id, swaps),
         curve=curve,
         opens=opens,
         refusal=refusal,
         evidence={
-            "equity": h.equity,
-            "mm": h.mm,
+            "equity": s.health.equity,
+            "mm": s.health.mm,
             "rho": offer.rho_paid,
             "price": offer.price,
             "fee": offer.fee,
@@ -213,7 +242,7 @@ def _scaled(h: Health, fraction: int) -> list[int]:
 
 def upkeep(desk: Desk) -> Iterator[Opportunity]:
     """Delta outside its band, margin below its floor. These cost money and are not judged by profit."""
-    swaps = desk.hedges([desk.net_delta(u) for u in range(len(desk.health.deltas))])
+    swaps = desk.rehedges()
     if swaps:
         costs = Costs(gas=desk.gas(SWAP * len(swaps)), hedge=sum(max(0, s.cost) for s in swaps))
         plan = Plan(desk.settings.account, swaps=swaps)

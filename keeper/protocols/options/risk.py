@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from itertools import groupby
 from typing import Final, NamedTuple
 
+from keeper.ports import View
 from keeper.protocols.options import oracle
 from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt, value
 from keeper.protocols.options.params import RiskParams, Shock
@@ -84,7 +86,7 @@ class Valued(NamedTuple):
 
     now: int  # wad
     delta: int  # wad, per unit of the underlying, before ``open``
-    shocked: tuple[int, ...]  # wad, per scenario
+    gains: tuple[int, ...]  # wad, change in each scenario
 
 
 @dataclass(slots=True)
@@ -173,11 +175,11 @@ class Market:
         ln = ln_wad(t.forward * WAD // k) if t.forward else 0
         w = sigma(t, ln) * t.root_t // WAD
         now, n1 = value(is_call, t.forward, k, ln, w)
-        shocked = tuple(
-            value(is_call, forward, k, ln + shift, max(0, w * factor // WAD + addend))[0]
+        gains = tuple(
+            value(is_call, forward, k, ln + shift, max(0, w * factor // WAD + addend))[0] - now
             for forward, shift, factor, addend in zip(t.forwards, t.lns, t.factors, t.addends, strict=True)
         )
-        return Valued(now, n1 if is_call else n1 - WAD, shocked)
+        return Valued(now, n1 if is_call else n1 - WAD, gains)
 
     # ── health ──
 
@@ -222,8 +224,9 @@ class Market:
             gained, worth, calls, puts = [0] * len(scenarios), 0, 0, 0
             for series, n in group:
                 v = self.value(series)
-                worth += mul_down(n, v.now)
-                gained = [g + mul_down(n, v.shocked[s] - v.now) for g, s in zip(gained, scenarios, strict=True)]
+                worth += n * v.now // WAD
+                gains = v.gains if len(gained) == len(v.gains) else [v.gains[s] for s in scenarios]
+                gained = [g + n * gain // WAD for g, gain in zip(gained, gains, strict=True)]
                 b.delta += div_trunc(div_trunc(n * v.delta, WAD) * t.open, WAD)
                 b.shorts += max(0, -n)
                 b.doubt += abs(n) * (BPS - t.confidence) // BPS
@@ -263,6 +266,13 @@ class Market:
                 worth = mul_up(amount, price)
                 mm, im = mm + mul_up(worth, asset.haircut_mm), im + mul_up(worth, asset.haircut_im)
         return mm, im
+
+
+@lru_cache(maxsize=16)
+def market(view: View, block: bytes, version: int, now: int, mode: Price) -> Market:
+    """The market of a view at ``block``, its last one: made once, however often it is asked for."""
+    state = State(view)
+    return Market(state, state.params(version).risk, now, mode)
 
 
 def clamp_price(quote: oracle.Prices, mode: Price, p: RiskParams) -> int:

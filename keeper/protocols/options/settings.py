@@ -47,7 +47,8 @@ class Settings:
     tip: int = 10**9  # wei per gas that a usual transaction pays on top of the base fee
     reserve: int = 0  # usd of own initial margin that bids leave untouched
     floor: int = 0  # usd of E - Q_im below which the own account is topped up
-    band: int = wad(10_000)  # usd of own net delta that is tolerated
+    band: int = wad(50_000)  # usd of own net delta that is tolerated
+    least_hedge: int = wad(2_000)  # usd of the smallest swap
     inventory: tuple[int, ...] = ()  # native units of each underlying that the desk holds when it is flat
     half_spread: int = wad("0.02")  # wad, vol points of vega
     least_spread: int = wad("0.0003")  # wad of spot per contract
