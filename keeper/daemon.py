@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import structlog
 
@@ -26,29 +25,13 @@ from keeper.model import (
     Record,
     Rollback,
     Send,
+    Turn,
     TxEvent,
     TxState,
 )
-from keeper.ports import ChainSource, Clock, StateReader, Transactions
+from keeper.ports import ChainSource, Clock, StateReader, Transactions, Watcher
 
 log = structlog.get_logger("keeper")
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """How long one head took, in seconds from the moment its batch was at hand."""
-
-    ref: BlockRef
-    decided: float
-    sent: float | None  # until the node had answered the first send; None when nothing was sent
-
-
-class Watcher:
-    """Sees everything that happens and influences nothing. Override what you need."""
-
-    def effect(self, effect: Effect) -> None: ...
-
-    def turn(self, turn: Turn) -> None: ...
 
 
 async def nothing(ref: BlockRef) -> bool:

@@ -457,3 +457,12 @@ class Send:
 
 
 Effect = Send | Record | Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How long one head took, in seconds from the moment its batch was at hand."""
+
+    ref: BlockRef
+    decided: float
+    sent: float | None  # until the node had answered the first send; None when nothing was sent

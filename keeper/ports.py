@@ -32,6 +32,7 @@ from keeper.model import (
     ChainEvent,
     Decision,
     Delta,
+    Effect,
     Fact,
     Hash,
     HealthReport,
@@ -45,6 +46,7 @@ from keeper.model import (
     Realised,
     Reason,
     Receipt,
+    Turn,
     TxEvent,
     TxIntent,
 )
@@ -83,6 +85,11 @@ class Adapter(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def desk(self) -> Address | None:
+        """The contract that makes the calls and receives what they bring; None: the signer itself."""
+        ...
 
     def interests(self, view: View) -> Interests:
         """What to fetch, given what is known; asked again after every block, so reads may grow with the book."""
@@ -218,3 +225,11 @@ class Transactions(Protocol):
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
         """Receipts, confirmations, replacements and resends that this block brings."""
         ...
+
+
+class Watcher(Protocol):
+    """Sees everything that happens and influences nothing."""
+
+    def effect(self, effect: Effect) -> None: ...
+
+    def turn(self, turn: Turn) -> None: ...

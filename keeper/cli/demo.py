@@ -12,11 +12,11 @@ from typing import Any
 from keeper import bootstrap
 from keeper.cli import setup
 from keeper.cli.output import emit, eth, table, usd
-from keeper.daemon import Turn, Watcher
 from keeper.errors import CheckFailed
-from keeper.model import BlockRef, Effect, Outcome, Record
+from keeper.model import BlockRef, Effect, Outcome, Record, Turn
 from keeper.observe.decisions import DecisionLog
 from keeper.observe.tally import Tally, spread
+from keeper.ports import Watcher
 from keeper.settings import load
 from keeper.simulation.market import MarketDriver
 from keeper.simulation.node import CHAIN_ID, Anvil
@@ -33,7 +33,7 @@ KEY = "KEEPER_DEMO_KEY"
 
 
 def run(args: argparse.Namespace) -> int:
-    setup.logging(args)
+    setup.logging(args, level="warning")
     return asyncio.run(Demo(args).run())
 
 
@@ -58,7 +58,7 @@ class Demo:
             settings = load([self._config(node)], environ={KEY: self.world.keeper.key.hex()})
             header = {"seed": self.size.seed, "accounts": self.size.accounts, "rivals": self.size.rivals}
             with DecisionLog(self.folder / "decisions.jsonl", header) as log:
-                watchers = [self.tally, Logged(log), Progress(self)]
+                watchers: list[Watcher] = [self.tally, Logged(log), Progress(self)]
                 async with bootstrap.keeper(settings, bootstrap.Live(), watchers, self._step) as keeper:
                     self.keeper = keeper
                     await keeper.daemon.run()
@@ -243,7 +243,7 @@ def _who(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))) or "none"
 
 
-class Logged(Watcher):
+class Logged:
     """Writes the decision log."""
 
     def __init__(self, log: DecisionLog) -> None:
@@ -257,12 +257,16 @@ class Logged(Watcher):
             event = "outcome.won" if effect.won else "outcome.lost"
             self._log.write(Record(effect.ended, event, {**fields, "account": f"0x{effect.key.id:x}"}))
 
+    def turn(self, turn: Turn) -> None: ...
 
-class Progress(Watcher):
+
+class Progress:
     """One line every fiftieth block."""
 
     def __init__(self, demo: Demo) -> None:
         self._demo = demo
+
+    def effect(self, effect: Effect) -> None: ...
 
     def turn(self, turn: Turn) -> None:
         demo = self._demo

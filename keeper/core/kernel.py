@@ -27,6 +27,7 @@ from keeper.model import (
     Fact,
     Gap,
     HealthReport,
+    Interests,
     Moment,
     Opportunity,
     Outcome,
@@ -89,6 +90,10 @@ class Kernel:
         self._resting: dict[bytes, int] = {}  # opportunity -> block until which it rests
 
     # ── following ──
+
+    def interests(self) -> list[Interests]:
+        """What the source must fetch for the next block."""
+        return [desk.book.interests for desk in self.desks]
 
     def absorb(self, event: ChainEvent | TxEvent) -> list[Effect]:
         match event:

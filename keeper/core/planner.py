@@ -17,6 +17,8 @@ OVERHEAD: Final = 60_000  # units for the call through the desk
 @dataclass(frozen=True, slots=True)
 class Limits:
     max_inflight: int = 16
+    max_fee: int = 10**18  # wei; the most that the gas of one transaction may cost
+    min_profit: int = 0  # usd, net, of anything but upkeep
     block_gas: int = 25_000_000  # units that our transactions may take of one block
     tip: int = 10**9  # wei per gas, assumed when a budget is set
     fee_share: int = 2  # at most 1/fee_share of the expected profit is paid for gas beyond what is expected
@@ -50,6 +52,10 @@ def choose(
 def _too_much(o: Opportunity, chosen: Sequence[Opportunity], gas: int, limits: Limits) -> Reason | None:
     if any(c.key == o.key and c.protocol == o.protocol and c.id != o.id for c in chosen) and o.kind not in UPKEEP:
         return Reason.INFLIGHT_DUPLICATE  # another action on the same account
+    if o.kind not in UPKEEP and o.net < limits.min_profit:
+        return Reason.BELOW_MIN_PROFIT
+    if _gas_limit(o) * (o.at.base_fee + limits.tip) > limits.max_fee:
+        return Reason.GAS_ABOVE_CAP
     if len(chosen) >= limits.max_inflight or gas + o.needs.gas > limits.block_gas:
         return Reason.SET_NOT_CHOSEN
     return None
@@ -58,16 +64,21 @@ def _too_much(o: Opportunity, chosen: Sequence[Opportunity], gas: int, limits: L
 def intent(action: Action, call: Call, at: Moment, limits: Limits, name: Callable[[Opportunity], str]) -> TxIntent:
     """An action as the transaction manager takes it."""
     o = action.opportunity
-    gas_limit = min(TX_GAS, o.needs.gas * 3 // 2 + OVERHEAD)
+    gas_limit = _gas_limit(o)
     return TxIntent(
         id=o.id + at.number.to_bytes(8),
         call=call,
         gas_limit=gas_limit,
-        budget=gas_limit * _highest_fee(o, at, limits),
+        budget=min(limits.max_fee, gas_limit * _highest_fee(o, at, limits)),
         valid_until=min(o.expires, at.timestamp + limits.horizon),
         purpose=name(o),
         at=at,
     )
+
+
+def _gas_limit(o: Opportunity) -> int:
+    """Half again what it is expected to take; what is not used costs nothing."""
+    return min(TX_GAS, o.needs.gas * 3 // 2 + OVERHEAD)
 
 
 def _highest_fee(o: Opportunity, at: Moment, limits: Limits) -> int:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
-from keeper.daemon import Turn, Watcher
-from keeper.model import Address, Effect, Outcome, Record, Send
+from keeper.model import Address, Effect, Outcome, Record, Send, Turn
 
 
 @dataclass
-class Tally(Watcher):
+class Tally:
     """``us`` is the address that buys for us."""
 
     us: Address

@@ -172,6 +172,7 @@ def c02_rollback_is_forgetting(world: World, dice: Random, blocks: int) -> None:
     full = shown(world, book)
     book.rollback(fresh.ref)
     assert shown(world, book) == shown(world, fresh), f"C02: {len(batches) - keep} blocks left traces"
+    assert contents(world, book) != full.contents, "C02: nothing had happened in the blocks that were undone"
     for batch in batches[keep:]:
         book.apply(batch)
     assert shown(world, book) == full, "C02: the same blocks, again, led elsewhere"
@@ -229,7 +230,7 @@ def c06_reverts_are_explained(world: World, dice: Random, blocks: int) -> None:
 
 
 def c07_health_foretells(world: World, dice: Random, blocks: int) -> None:
-    book = world.book()
+    book, owed = world.book(), 0
     for _ in range(blocks):
         world.live(dice)
         follow(world, book)
@@ -237,16 +238,21 @@ def c07_health_foretells(world: World, dice: Random, blocks: int) -> None:
         foretold = _healths(world, book, at)
         world.perform((), at)
         _agree("C07", foretold, world.judge(foretold))
+        owed += sum(report.requirement for report in foretold)
+    assert owed, "C07: nothing was ever required of anyone"
 
 
 def c08_same_blocks_same_offers(world: World, dice: Random, blocks: int) -> None:
+    first, second, seen = world.book(), world.book(), 0
     for _ in range(blocks):
         world.live(dice)
-    first, second = world.book(), world.book()
-    for batch, _ in follow(world, first):
-        second.apply(batch)
-    at = moment(first.ref, BLOCK)
-    assert offers(world, first, at) == offers(world, second, at), "C08: the same blocks led to other offers"
+        for batch, _ in follow(world, first):
+            second.apply(batch)
+        at = moment(first.ref, BLOCK)
+        found = offers(world, first, at)
+        assert found == offers(world, second, at), f"C08: the same blocks, up to {at}, led to other offers"
+        seen += len(found)
+    assert seen, "C08: there was never an offer"
 
 
 def c09_holdings_are_the_chains(world: World, dice: Random, blocks: int) -> None:
@@ -323,10 +329,24 @@ def chances(world: World, book: Book) -> list[Opportunity]:
     return [o for o in offers(world, book, at) if o.refusal is None and o.opens <= at.timestamp <= o.expires]
 
 
-def shown(world: World, book: Book) -> tuple[object, ...]:
+class Shown(NamedTuple):
     """Everything that a book lets be seen of itself."""
-    contents = [(key, book.get(key)) for kind in world.kinds for key in book.keys(kind)]
-    return book.ref, contents, book.interests, offers(world, book, moment(book.ref, BLOCK))
+
+    ref: BlockRef
+    contents: Sequence[tuple[Key, Any]]
+    interests: Interests
+    suspects: Sequence[Key]
+    offers: Sequence[Opportunity]
+
+
+def shown(world: World, book: Book) -> Shown:
+    at = moment(book.ref, BLOCK)
+    suspects = list(book.columns.suspects(book, at))
+    return Shown(book.ref, contents(world, book), book.interests, suspects, offers(world, book, at))
+
+
+def contents(world: World, book: Book) -> list[tuple[Key, Any]]:
+    return [(key, book.get(key)) for kind in world.kinds for key in book.keys(kind)]
 
 
 def _healths(world: World, book: Book, at: Moment) -> list[HealthReport]:

@@ -5,7 +5,6 @@ A key is read once, into an object that hides it; every failure is SecretUnusabl
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Final, NoReturn
 
 from keeper.errors import SecretUnusable
 
-DEVELOPMENT_CHAINS: Final = frozenset({31337})  # Anvil and Hardhat; a raw key is good enough only here
 ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1
 
 
@@ -46,24 +44,6 @@ class Key:
 Password = Callable[[], str]
 
 
-def from_env(name: str) -> Password:
-    """A password in an environment variable, which is removed when read so that no child inherits it."""
-
-    def read() -> str:
-        return _take_env(name, "put the keystore's password there, or use a password file")
-
-    return read
-
-
-def from_file(path: Path) -> Password:
-    """A password file of mode 0600; one trailing newline is not part of the password."""
-
-    def read() -> str:
-        return _private_text(path, "password file").removesuffix("\n").removesuffix("\r")
-
-    return read
-
-
 # ─── keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -89,25 +69,12 @@ _KEYSTORE_HELP: Final = {
 }
 
 
-def development_key(name: str, chain_id: int) -> Key:
-    """A raw key from an environment variable, on a development chain only."""
-    if chain_id not in DEVELOPMENT_CHAINS:
-        raise SecretUnusable(
-            f"a raw key in ${name} is refused on chain {chain_id}",
-            help="import it into a keystore; raw keys are for local development chains",
-        )
-    text = _take_env(name, "put the private key of a development account there")
+def from_hex(text: str) -> Key:
+    """A raw key, with or without 0x."""
     try:
         return Key(bytes.fromhex(text.strip().removeprefix("0x")))
     except ValueError:
-        raise SecretUnusable(f"${name} is not a private key", help="64 hexadecimal digits are expected") from None
-
-
-def _take_env(name: str, help: str) -> str:
-    value = os.environ.pop(name, "")
-    if not value:
-        raise SecretUnusable(f"${name} is not set", help=help)
-    return value
+        raise SecretUnusable("this is not a private key", help="64 hexadecimal digits are expected") from None
 
 
 def _private_text(path: Path, what: str) -> str:

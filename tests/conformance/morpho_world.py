@@ -146,6 +146,7 @@ class MorphoWorld:
         return self._read(call.target, call.data, self.node.head().hash)
 
     def reverts(self) -> Iterable[tuple[bytes, Reason]]:
+        """Of a new world: the market must be calm and liquid."""
         venue, (borrower, saver) = self.venues[0], self.users[:2]
         self.settle(venue, borrower, collateral=venue.unit, part=100)
         self.settle(venue, saver, collateral=venue.unit, part=1)

@@ -8,6 +8,7 @@ from typing import Final
 
 from keeper.errors import AdapterFault
 from keeper.model import (
+    Address,
     BlockRef,
     Call,
     Decision,
@@ -66,6 +67,10 @@ class Options:
     settings: Settings
     name = "options"
 
+    @property
+    def desk(self) -> Address:
+        return self.settings.desk
+
     # ── state ──
 
     def interests(self, view: View) -> Interests:
@@ -90,9 +95,7 @@ class Options:
         if record is None:
             raise AdapterFault(f"account 0x{key.id:x} is not in the book")
         pf = portfolio(record, state.clearing().assets)
-        trigger, spot = (
-            market(view, view.ref.hash, state.version(), at.timestamp, mode) for mode in (Price.TRIGGER, Price.SPOT)
-        )
+        trigger, spot = (market(view, state.version(), at.timestamp, mode) for mode in (Price.TRIGGER, Price.SPOT))
         h = trigger.assess(pf)
         if h.clamped and not h.healthy:
             h = _at_both(h, pf, trigger, spot)

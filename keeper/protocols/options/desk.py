@@ -36,8 +36,8 @@ class Desk:
     # ── prices ──
 
     def market(self, mode: Price = Price.BID, version: int | None = None) -> Market:
-        view, version = self.state.view, self.state.version() if version is None else version
-        return market(view, view.ref.hash, version, self.at.timestamp, mode)
+        version = self.state.version() if version is None else version
+        return market(self.state.view, version, self.at.timestamp, mode)
 
     def portfolio(self, account: int) -> Portfolio:
         record = self.state.account(account)

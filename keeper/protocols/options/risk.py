@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
 from itertools import groupby
 from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from keeper.ports import View
 from keeper.protocols.options import oracle
@@ -268,11 +268,19 @@ class Market:
         return mm, im
 
 
-@lru_cache(maxsize=16)
-def market(view: View, block: bytes, version: int, now: int, mode: Price) -> Market:
-    """The market of a view at ``block``, its last one: made once, however often it is asked for."""
-    state = State(view)
-    return Market(state, state.params(version).risk, now, mode)
+def market(view: View, version: int, now: int, mode: Price) -> Market:
+    """The market of a view at its last block: made once, however often it is asked for."""
+    key = view.ref.hash, version, now, mode
+    made = _MARKETS.setdefault(view, {})
+    if key not in made:
+        if len(made) >= 16:
+            made.clear()
+        state = State(view)
+        made[key] = Market(state, state.params(version).risk, now, mode)
+    return made[key]
+
+
+_MARKETS: WeakKeyDictionary[View, dict[tuple[bytes, int, int, Price], Market]] = WeakKeyDictionary()
 
 
 def clamp_price(quote: oracle.Prices, mode: Price, p: RiskParams) -> int:
