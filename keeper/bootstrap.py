@@ -31,7 +31,7 @@ from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits
 from keeper.daemon import Daemon, nothing
 from keeper.errors import Broken, Misconfigured, SecretUnusable, WrongChain
-from keeper.model import Address, BlockRef
+from keeper.model import Address, BlockBatch, BlockRef
 from keeper.observe import redact
 from keeper.ports import Adapter, Executor, Strategy, Transactions, Watcher
 from keeper.protocols.desk import directly, through
@@ -94,6 +94,25 @@ async def keeper(
         yield await _Assembly(settings, mode, stack, watchers, step).keeper()
 
 
+async def record(settings: Settings, folder: Path, blocks: int | None) -> AsyncIterator[BlockRef]:
+    """Write what the chain does from now on to a recording; the blocks as they are written."""
+    name, chain = _only(settings)
+    async with AsyncExitStack() as stack:
+        rpc, ears = wire.connect(chain.rpc.reveal()), wire.connect(chain.rpc.reveal())
+        stack.push_async_callback(rpc.close)
+        stack.push_async_callback(ears.close)
+        _check(settings, name, chain, await Node(rpc).chain_id())
+        recorder = stack.enter_context(Recorder(folder, chain.id, settings.texts))
+        first = await recorder.begin(rpc) + 1
+        source = Follower(Node(ears), lambda: (), SystemClock(), _patience(chain))
+        async for event in source.events(first):
+            if isinstance(event, BlockBatch):
+                await recorder.add(rpc, event.ref)
+                yield event.ref
+                if event.ref.number - first + 1 == blocks:
+                    return
+
+
 class _Assembly:
     def __init__(
         self, settings: Settings, mode: Mode, stack: AsyncExitStack, watchers: Sequence[Watcher], step: Step
@@ -111,9 +130,9 @@ class _Assembly:
         executor = self._stepped(node, anvil, signer)
         transactions = await self._transactions(node, executor, signer)
         if self.settings.record.enabled and not isinstance(self.mode, Backtest):
-            self.step = await self._recorded(url, node)
+            self.step = await self._recorded(url)
         kernel = await self._kernel(node)
-        source = Follower(Node(self._connect(url)), kernel.interests, SystemClock(), self._patience())
+        source = Follower(Node(self._connect(url)), kernel.interests, SystemClock(), _patience(self.chain))
         parts = (kernel, source, transactions, node, signer.address, SystemClock())
         return Keeper(Daemon(*parts, self.watchers, self.step), kernel, node, self.replay)
 
@@ -138,15 +157,9 @@ class _Assembly:
 
     async def _chain_id(self, node: Node) -> int:
         found = await node.chain_id()
-        if found != self.chain.id and not isinstance(self.mode, Fork):
-            what = f"the node is on chain {found}, not {self.chain.id}"
-            where = self.settings.fault(("chains", self.name, "id"), what, help="set the id of the chain you mean")
-            raise WrongChain(str(where))
+        if not isinstance(self.mode, Fork):
+            _check(self.settings, self.name, self.chain, found)
         return found
-
-    def _patience(self) -> Patience:
-        age = self.chain.max_head_age / 1000
-        return Patience(poll=min(1.0, age / 4), max_head_age=age, patience=self.chain.retry_for / 1000)
 
     def _stepped(self, node: Node, anvil: Anvil | None, signer: Signing) -> Executor:
         """Where transactions go, and what makes the next block."""
@@ -160,11 +173,11 @@ class _Assembly:
         self.step = Blocks(anvil, self.chain.block_time // 1000).step
         return node
 
-    async def _recorded(self, url: str, node: Node) -> Step:
+    async def _recorded(self, url: str) -> Step:
         """Every head is recorded before the next one is made."""
         connection, step = self._connect(url), self.step
-        recorder = self.stack.enter_context(Recorder(self.settings.record.folder, self.chain.id, self.settings.dump()))
-        await recorder.begin(connection, await node.block("latest"))
+        recorder = self.stack.enter_context(Recorder(self.settings.record.folder, self.chain.id, self.settings.texts))
+        await recorder.begin(connection)
 
         async def recording(ref: BlockRef) -> bool:
             await recorder.add(connection, ref)
@@ -248,6 +261,18 @@ class Nothing:
         return iter(())
 
 
+def _check(settings: Settings, name: str, chain: Chain, found: int) -> None:
+    """WrongChain, located, unless the node is on the configured chain."""
+    if found != chain.id:
+        what = f"the node is on chain {found}, not {chain.id}"
+        raise WrongChain(str(settings.fault(("chains", name, "id"), what, help="set the id of the chain you mean")))
+
+
+def _patience(chain: Chain) -> Patience:
+    age = chain.max_head_age / 1000
+    return Patience(poll=min(1.0, age / 4), max_head_age=age, patience=chain.retry_for / 1000)
+
+
 def _only(settings: Settings) -> tuple[str, Chain]:
     if len(settings.chains) != 1:
         raise Misconfigured(f"{len(settings.chains)} chains are configured", help="one keeper serves one chain")
@@ -275,4 +300,4 @@ def _key(signer: Signer, chain_id: int) -> keys.Key:
     return key
 
 
-__all__ = ["Backtest", "Dry", "Fork", "Keeper", "Live", "Mode", "keeper"]
+__all__ = ["Backtest", "Dry", "Fork", "Keeper", "Live", "Mode", "keeper", "record"]

@@ -1,17 +1,20 @@
 """A recording: the state a run began with, and every block after it, exactly.
 
-    manifest.json     schema, chain id, first and last block, how the base state is held, the run's configuration
+    manifest.json     schema, chain id, first and last block, how the base state is held
+    config-0.toml …   the configuration of the run, as its files stood
+    decisions.jsonl   what the keeper decided, if it was a keeper's own run that was recorded
     base.json.gz      accounts and blocks up to the first block, as Anvil dumps them (absent: fork the chain at `first`)
-    blocks.jsonl.gz   one line a block: what fixes it (header fields, raw transactions) and what it must give (hash)
+    blocks.jsonl.gz   one line a block: header fields, raw transactions, and the receipts they must give
 
-Raw signed transactions and header fields are enough: replayed on the base state they give the same block hashes.
+Raw signed transactions and header fields are enough: replayed on the base state they give the same receipts. Block
+and state hashes may differ, because Anvil draws ``prevrandao`` itself and cannot be told it.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +25,7 @@ from keeper.errors import Misconfigured, NotFound
 from keeper.model import BlockRef, Hash
 
 SCHEMA: Final = 1
+DECISIONS: Final = "decisions.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,8 @@ class Manifest:
     chain_id: int
     first: int  # the block whose state is the base; recording begins after it
     last: int
+    timestamp: int  # of the block ``first``
     base: str  # "dump" or "fork"
-    config: Mapping[str, Any]  # what a keeper needs to run on it; no secrets
     schema: int = SCHEMA
 
 
@@ -46,7 +50,7 @@ class RecordedBlock:
     """Quantities as the node writes them, 0x hex."""
 
     number: int
-    hash: str
+    receipts_root: str
     timestamp: int
     base_fee: str
     miner: str
@@ -67,7 +71,7 @@ async def fetch(rpc: Caller, block: Hash) -> RecordedBlock:
     raws = await rpc.batch([("eth_getRawTransactionByHash", (tx["hash"],)) for tx in b["transactions"]])
     return RecordedBlock(
         number=int(b["number"], 16),
-        hash=b["hash"],
+        receipts_root=b["receiptsRoot"],
         timestamp=int(b["timestamp"], 16),
         base_fee=b["baseFeePerGas"],
         miner=b["miner"],
@@ -79,22 +83,36 @@ async def fetch(rpc: Caller, block: Hash) -> RecordedBlock:
 class Recorder:
     """Writes one recording. The base must be taken before the first block is added."""
 
-    def __init__(self, folder: Path, chain_id: int, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, chain_id: int, configs: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._chain_id, self._config = folder, chain_id, config
+        for old in folder.glob("config-*.toml"):
+            old.unlink()
+        for i, text in enumerate(configs):
+            (folder / f"config-{i}.toml").write_text(text)
+        self._folder, self._chain_id = folder, chain_id
         self._blocks = gzip.open(folder / "blocks.jsonl.gz", "wt", encoding="ascii")  # noqa: SIM115
-        self._first = self._last = -1
+        self._first = self._last = self._timestamp = -1
         self._base = "fork"
 
-    async def begin(self, rpc: Caller, at: BlockRef) -> None:
-        """Take the base: a dump where the node gives one, else only the block to fork at."""
-        self._first = self._last = at.number
+    async def begin(self, rpc: Caller) -> int:
+        """Take the base at the head: a dump where the node gives one, else only the block to fork at. The block."""
+        while True:
+            at = int(await rpc.call("eth_blockNumber"), 16)
+            dump = await self._dump(rpc)
+            if at == int(await rpc.call("eth_blockNumber"), 16):  # else a block came in between
+                break
+        if dump is not None:
+            (self._folder / "base.json.gz").write_bytes(dump)
+        self._first = self._last = at
+        self._timestamp = int((await rpc.call("eth_getBlockByNumber", hex(at), False))["timestamp"], 16)
+        self._base = "fork" if dump is None else "dump"
+        return at
+
+    async def _dump(self, rpc: Caller) -> bytes | None:
         try:
-            dump = bytes.fromhex((await rpc.call("anvil_dumpState"))[2:])
+            return bytes.fromhex((await rpc.call("anvil_dumpState"))[2:])
         except RpcError:
-            return
-        (self._folder / "base.json.gz").write_bytes(dump)
-        self._base = "dump"
+            return None
 
     async def add(self, rpc: Caller, ref: BlockRef) -> None:
         """One more canonical block. After a reorg, give the new blocks: a reader keeps the last of each number."""
@@ -105,8 +123,8 @@ class Recorder:
 
     def close(self) -> None:
         self._blocks.close()
-        manifest = Manifest(self._chain_id, self._first, self._last, self._base, self._config)
-        (self._folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1, default=str) + "\n")
+        manifest = Manifest(self._chain_id, self._first, self._last, self._timestamp, self._base)
+        (self._folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1) + "\n")
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +145,17 @@ class Recording:
         if raw.get("schema") != SCHEMA:
             raise Misconfigured(f"the recording in {folder} has schema {raw.get('schema')}, this keeper reads {SCHEMA}")
         self.manifest = Manifest(**raw)
+
+    @property
+    def configs(self) -> list[Path]:
+        """The configuration files of the run, the weakest first."""
+        return sorted(self.folder.glob("config-*.toml"))
+
+    @property
+    def decisions(self) -> Path | None:
+        """What the recorded keeper decided."""
+        path = self.folder / DECISIONS
+        return path if path.exists() else None
 
     def base(self) -> bytes | None:
         """The dump; None when the base is a fork."""

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from keeper import bootstrap
+from keeper.chain.recording import DECISIONS
 from keeper.cli import setup
 from keeper.cli.output import emit, eth, table, usd
 from keeper.errors import CheckFailed
-from keeper.model import BlockRef, Effect, Outcome, Record, Turn
+from keeper.model import BlockRef, Effect, Record, Turn
 from keeper.observe.decisions import DecisionLog
 from keeper.observe.tally import Tally, spread
+from keeper.observe.watch import Logged
 from keeper.ports import Watcher
 from keeper.settings import load
 from keeper.simulation.market import MarketDriver
@@ -29,7 +31,6 @@ from keeper.units import WAD
 ACCOUNTS, BLOCKS, RIVALS = 200, 300, 3
 SETTLE = 400  # blocks after the path in which running auctions may end
 DAY = 8_640  # seconds of chain time in which a day is played: ten times as fast
-KEY = "KEEPER_DEMO_KEY"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,9 +56,9 @@ class Demo:
             self.fund = self.world.state.clearing().fund
             self.tally = Tally(self.world.desk)
             self.folder.mkdir(parents=True, exist_ok=True)
-            settings = load([self._config(node)], environ={KEY: self.world.keeper.key.hex()})
+            settings = load([self._config(node)])
             header = {"seed": self.size.seed, "accounts": self.size.accounts, "rivals": self.size.rivals}
-            with DecisionLog(self.folder / "decisions.jsonl", header) as log:
+            with DecisionLog(self.folder / "recording" / DECISIONS, header) as log:
                 watchers: list[Watcher] = [self.tally, Logged(log), Progress(self)]
                 async with bootstrap.keeper(settings, bootstrap.Live(), watchers, self._step) as keeper:
                     self.keeper = keeper
@@ -86,7 +87,9 @@ class Demo:
             name: str([f"0x{a.hex()}" for a in getattr(c, name)]).replace("'", '"') for name in ("tokens", "pools")
         }
         contracts = ", ".join(f"{name} = {value}" for name, value in {**addresses, **lists, "since": c.since}.items())
-        path = self.folder / "keeper.toml"
+        path, key = self.folder / "keeper.toml", self.folder / "key"
+        key.touch(mode=0o600)
+        key.write_text(w.keeper.key.hex())  # of this world only
         path.write_text(
             f"""schema = 1
 
@@ -102,7 +105,7 @@ block_time    = "{BLOCK_TIME}s"
 confirmations = 1
 
 [signers.main]
-key = {{ env = "{KEY}" }}
+key = {{ file = "{key}" }}
 
 [protocols.options]
 chain     = "local"
@@ -241,23 +244,6 @@ folder  = "{self.folder / "recording"}"
 
 def _who(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))) or "none"
-
-
-class Logged:
-    """Writes the decision log."""
-
-    def __init__(self, log: DecisionLog) -> None:
-        self._log = log
-
-    def effect(self, effect: Effect) -> None:
-        if isinstance(effect, Record):
-            self._log.write(effect)
-        elif isinstance(effect, Outcome):
-            fields = {name: getattr(effect, name) for name in effect.__slots__ if name not in ("key", "won")}
-            event = "outcome.won" if effect.won else "outcome.lost"
-            self._log.write(Record(effect.ended, event, {**fields, "account": f"0x{effect.key.id:x}"}))
-
-    def turn(self, turn: Turn) -> None: ...
 
 
 class Progress:

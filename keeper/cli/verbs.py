@@ -61,6 +61,7 @@ def _explain(parser: argparse.ArgumentParser) -> None:
 
 def _record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=count, metavar="N", help="stop after N blocks")
+    parser.add_argument("--out", metavar="FOLDER", help="where to; default: record.folder of the settings")
 
 
 def _backtest(parser: argparse.ArgumentParser) -> None:

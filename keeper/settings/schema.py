@@ -83,8 +83,8 @@ class Signer(Section):
             raise ValueError("needs either keystore and password, or key")
         if (self.keystore is None) != (self.password is None):
             raise ValueError("keystore and password belong together")
-        if self.key and self.key.env is None:
-            raise ValueError('key must be { env = "NAME" }')
+        if self.key and self.key.prompt:
+            raise ValueError('key must be { env = "NAME" } or { file = "path" }')
         return self
 
 
@@ -192,6 +192,11 @@ class Settings(BaseSettings):
         what = f"environment variable {variable} is not set"
         hint = did_you_mean(variable, self._sources.environ)
         return Problem("KC109", what, self._sources.place(keys, value=True), hint, f"export {variable}=…")
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The files as they were read, the weakest first. They hold no secrets: those are kept elsewhere."""
+        return tuple(document.text for document in self._sources.documents if document.numbered)
 
     # ── what they are ──
 

@@ -1,5 +1,4 @@
 import json
-import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ import pytest
 from eth_account import Account
 
 from keeper.errors import SecretUnusable
-from keeper.tx.keys import Key, development_key, from_env, from_file, keystore
+from keeper.tx.keys import Key, from_hex, keystore
 
 SECRET = bytes.fromhex("4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318")
 PASSWORD = "correct horse"
@@ -32,29 +31,6 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 
 def test_a_keystore_opens_with_its_password(locked: str, write: Callable[[str], Path]) -> None:
     assert keystore(write(locked), lambda: PASSWORD).reveal() == SECRET
-
-
-def test_the_password_may_come_from_the_environment_and_does_not_stay_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEPER_TEST_PASSWORD", PASSWORD)
-    assert from_env("KEEPER_TEST_PASSWORD")() == PASSWORD
-    assert "KEEPER_TEST_PASSWORD" not in os.environ
-
-
-def test_the_password_may_come_from_a_file_and_only_one_newline_is_dropped(write: Callable[[str], Path]) -> None:
-    assert from_file(write(f" {PASSWORD} \n"))() == f" {PASSWORD} "
-
-
-def test_a_raw_key_serves_on_a_development_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEPER_TEST_KEY", "0x" + SECRET.hex())
-    assert development_key("KEEPER_TEST_KEY", 31337).reveal() == SECRET
-    assert "KEEPER_TEST_KEY" not in os.environ
-
-
-def test_a_raw_key_is_refused_on_any_other_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEPER_TEST_KEY", SECRET.hex())
-    with pytest.raises(SecretUnusable, match="refused on chain 1") as caught:
-        development_key("KEEPER_TEST_KEY", 1)
-    assert "keystore" in caught.value.help
 
 
 def _wrong_version(text: str) -> str:
@@ -84,20 +60,16 @@ def test_a_keystore_that_does_not_open_says_why_and_quotes_nothing(
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
-def test_files_that_others_can_read_are_refused(mode: int, locked: str, write: Callable[..., Path]) -> None:
+def test_a_keystore_that_others_can_read_is_refused(mode: int, locked: str, write: Callable[..., Path]) -> None:
     path = write(locked, mode)
     with pytest.raises(SecretUnusable, match=f"mode {mode:04o}") as caught:
         keystore(path, lambda: PASSWORD)
     assert caught.value.help == f"chmod 600 {path}"
-    with pytest.raises(SecretUnusable, match="password file"):
-        from_file(path)()
 
 
-def test_a_missing_file_or_variable_is_named(tmp_path: Path) -> None:
+def test_a_missing_keystore_is_named(tmp_path: Path) -> None:
     with pytest.raises(SecretUnusable, match=r"cannot read keystore .*nowhere: No such file"):
         keystore(tmp_path / "nowhere", lambda: PASSWORD)
-    with pytest.raises(SecretUnusable, match=r"\$KEEPER_TEST_UNSET is not set"):
-        from_env("KEEPER_TEST_UNSET")()
 
 
 def test_binary_junk_is_not_a_keystore(tmp_path: Path) -> None:
@@ -108,12 +80,17 @@ def test_binary_junk_is_not_a_keystore(tmp_path: Path) -> None:
         keystore(path, lambda: PASSWORD)
 
 
+@pytest.mark.parametrize("text", [SECRET.hex(), f"0x{SECRET.hex()}", f" 0x{SECRET.hex()}\n"])
+def test_a_raw_key_is_hexadecimal(text: str) -> None:
+    assert from_hex(text).reveal() == SECRET
+
+
 @pytest.mark.parametrize("text", ["", "zz" * 32, "00" * 32, "ff" * 32, "11" * 31, "é" * 64])
-def test_what_is_not_a_key_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEPER_TEST_KEY", text)
+def test_what_is_not_a_key_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(SecretUnusable) as caught:
-        development_key("KEEPER_TEST_KEY", 31337)
-    assert not text or text not in str(caught.value)
+        from_hex(text)
+    report = "".join(traceback.format_exception(caught.value))
+    assert not text or text not in report
 
 
 def test_a_key_must_lie_on_the_curve() -> None:

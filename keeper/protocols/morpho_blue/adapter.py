@@ -79,6 +79,10 @@ class MorphoBlue:
     settings: Settings
     name = offers.NAME
 
+    @property
+    def desk(self) -> Address:
+        return self.settings.desk
+
     # ── what happens on chain ──
 
     def interests(self, view: View) -> Interests:

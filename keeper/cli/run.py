@@ -1,0 +1,49 @@
+"""``keeper run``: the daemon. Dry unless told twice to be live; on a fork with --fork."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import structlog
+
+from keeper import __version__, bootstrap
+from keeper.cli import running, setup
+from keeper.observe.decisions import DecisionLog
+from keeper.observe.watch import Logged, Spoken
+from keeper.ports import Watcher
+from keeper.settings import Endpoint, Settings
+
+log = structlog.get_logger("keeper")
+HEARTBEAT = 60_000  # milliseconds between heartbeats
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = setup.settings(args)
+    setup.logging(args, settings)
+    settings.require_environment()
+    return running.until_done(_run(args, settings, _mode(args, settings)))
+
+
+def _mode(args: argparse.Namespace, settings: Settings) -> bootstrap.Mode:
+    if args.fork is not None:
+        url, block = args.fork
+        return bootstrap.Fork(Endpoint(url).reveal(), block)
+    return bootstrap.Live() if setup.armed(args, settings) else bootstrap.Dry()
+
+
+async def _run(args: argparse.Namespace, settings: Settings, mode: bootstrap.Mode) -> int:
+    name = type(mode).__name__.lower()
+    path = running.decisions(settings, name)
+    blocks = 1 if args.once else args.blocks
+    chain = next(iter(settings.chains.values()), None)
+    every = max(1, HEARTBEAT // chain.block_time) if chain else 1
+    with DecisionLog(path, {"mode": name, "config": settings.fingerprint()}) as decisions:
+        watchers: list[Watcher] = [Logged(decisions), Spoken(every)]
+        async with bootstrap.keeper(settings, mode, watchers) as keeper:
+            log.info(
+                "run.started", version=__version__, mode=name, sends=name != "dry", pid=os.getpid(), decisions=str(path)
+            )
+            await running.run(keeper, blocks)
+    log.info("run.ended", block=keeper.kernel.ref.number, inflight=len(keeper.kernel.inflight))
+    return 0
