@@ -23,9 +23,9 @@ from keeper.settings import load
 from keeper.simulation.market import MarketDriver
 from keeper.simulation.node import CHAIN_ID, Anvil
 from keeper.simulation.paths import Path as PricePath
-from keeper.simulation.paths import candles, jump_diffusion, window
+from keeper.simulation.paths import before_worst, candles, jump_diffusion, window
 from keeper.simulation.shadow import Shadow
-from keeper.simulation.world import BLOCK_TIME, GENESIS, KEEPER_INVENTORY, SPOTS, Size, build
+from keeper.simulation.world import BLOCK_TIME, GENESIS, SPOTS, Size, build
 from keeper.units import WAD
 
 ACCOUNTS, BLOCKS, RIVALS = 200, 300, 3
@@ -42,8 +42,8 @@ class Demo:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         rivals = RIVALS if args.rivals is None else args.rivals
-        self.size = Size(args.seed, args.accounts or ACCOUNTS, rivals)
-        self.blocks = args.blocks or BLOCKS
+        self.path = self._path(args.blocks or BLOCKS)
+        self.size = Size(args.seed, args.accounts or ACCOUNTS, rivals, tuple(map(float, self.path.prices[0])))
         self.folder = Path("reports") / f"demo-{args.seed}"
         self.began = time.monotonic()
 
@@ -51,7 +51,7 @@ class Demo:
         async with Anvil(timestamp=GENESIS) as node:
             self._say(f"building a market: {self.size.accounts} accounts, {self.size.rivals} rivals")
             self.world = build(node, self.size)
-            self.driver = MarketDriver(self.world, self._path())
+            self.driver = MarketDriver(self.world, self.path)
             self.shadow = Shadow(self.world)
             self.fund = self.world.state.clearing().fund
             self.tally = Tally(self.world.desk)
@@ -71,13 +71,14 @@ class Demo:
 
     # ── the world ──
 
-    def _path(self) -> PricePath:
-        start = self.world.now
+    def _path(self, blocks: int) -> PricePath:
+        """The worst hours of a recorded or made crash, played ten times as fast."""
+        speed = 86_400 // DAY
         if self.args.path:
-            files = [self.args.path]
-            return candles(files, start, self.blocks, BLOCK_TIME, speed=86_400 // DAY, followers=SPOTS[1:])
-        day = jump_diffusion(self.size.seed, DAY // BLOCK_TIME, BLOCK_TIME, SPOTS, start=start)
-        return window(day, self.blocks, DAY // BLOCK_TIME // 24)
+            start = before_worst(self.args.path, blocks * BLOCK_TIME * speed)
+            return candles([self.args.path], start, blocks, BLOCK_TIME, speed=speed, followers=SPOTS[1:])
+        day = jump_diffusion(self.args.seed, DAY // BLOCK_TIME, BLOCK_TIME, SPOTS)
+        return window(day, blocks, DAY // BLOCK_TIME // 24)
 
     def _config(self, node: Anvil) -> Path:
         """The configuration that an operator of this market would write."""
@@ -112,7 +113,7 @@ chain     = "local"
 adapter   = "options"
 desk      = "0x{w.desk.hex()}"
 account   = "0x{w.desk.hex()}/0"
-inventory = {list(KEEPER_INVENTORY)}
+inventory = {list(w.stock)}
 reserve   = "$100000"
 floor     = "$200000"
 contracts = {{ {contracts} }}

@@ -162,6 +162,16 @@ def candles(
     return Path(times, _rounded(prices), np.logical_or.reduce([walk[1] for walk in walks]))
 
 
+def before_worst(file: str | os.PathLike[str], span: int) -> int:
+    """Where ``span`` seconds should start in a file of candles: a fifth of them before its worst fall in a twelfth."""
+    rows, interval = _read(pathlib.Path(file))
+    logs = np.log(rows[:, 4])
+    ahead = np.lib.stride_tricks.sliding_window_view(logs, min(len(logs), max(2, span * 1000 // interval // 12)))
+    worst = int((ahead.min(axis=1) - ahead[:, 0]).argmin())
+    first, end = int(rows[0, 0]) // 1000, (int(rows[-1, 0]) + interval) // 1000
+    return max(first, min(int(rows[worst, 0]) // 1000 - span // 5, end - span))
+
+
 def _rounded(prices: NDArray[np.float64]) -> NDArray[np.float64]:
     """To the feeds' 8 decimals, which also hides last-bit differences between platforms."""
     return np.round(prices, 8)

@@ -34,7 +34,6 @@ GENESIS: Final = 1_700_006_400  # a multiple of every settlement window
 SPOTS: Final = (2_000.0, 40_000.0)  # US dollars
 DECIMALS: Final = (18, 8)  # of the underlyings' tokens
 DEPTHS: Final = (wad(20_000_000), wad(30_000_000))  # of the pools, one side
-TICKS: Final = (25, 500)  # US dollars between strikes
 REGIMES: Final = (Regime(atm=0.65), Regime(atm=0.55, response=1.3))
 BLOCK_TIME: Final = 4  # seconds
 USD: Final = 10**6  # native units of cash
@@ -42,7 +41,7 @@ ETHER: Final = 10**18
 SUPPLY: Final = 10**15 * USD
 FUND: Final = 3_000_000 * USD
 KEEPER_CASH: Final = 20_000_000 * USD  # of which half is margin in the clearing house
-KEEPER_INVENTORY: Final = (2_000 * 10**18, 150 * 10**8)  # native units
+KEEPER_STOCK: Final = (4_000_000, 6_000_000)  # US dollars of each underlying outside it
 USAGE: Final = (0.6, 0.98)  # initial margin over equity when an account is opened
 RIVAL_CASH: Final = 20_000_000 * USD
 
@@ -90,13 +89,19 @@ class World:
         return Contracts(d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block)
 
     @property
+    def stock(self) -> tuple[int, ...]:
+        """Native units of each underlying that the keeper's desk begins with."""
+        spots = enumerate(self.size.spots)
+        return tuple(int(KEEPER_STOCK[u] / spot * 10 ** DECIMALS[u]) for u, spot in spots)
+
+    @property
     def settings(self) -> Settings:
         """What a keeper of this world is configured with."""
         return Settings(
             contracts=self.contracts,
             account=int.from_bytes(self.desk),
             desk=self.desk,
-            inventory=KEEPER_INVENTORY,
+            inventory=self.stock,
             reserve=wad(100_000),
             floor=wad(200_000),
         )
@@ -234,7 +239,7 @@ class _Builder:
         self._send(
             *(self._as_desk(token, self.c["Token"].call("approve", to, SUPPLY * 10**12)) for token, to in spenders)
         )
-        stock = zip(w.dep.tokens[1:], KEEPER_INVENTORY, strict=False)
+        stock = zip(w.dep.tokens[1:], w.stock, strict=True)
         self._send(self._mint(w.dep.tokens[0], w.desk, KEEPER_CASH), *(self._mint(t, w.desk, n) for t, n in stock))
         deposit = self.c["Clearing"].call("deposit", int.from_bytes(w.desk), 0, KEEPER_CASH // 2)
         backstop = self.c["Liquidator"].call("setBackstop", w.desk, True)
@@ -263,7 +268,7 @@ class _Builder:
         """Every trader sells or buys a package against the maker of its underlying, at the model's value."""
         w = self.w
         grids = [
-            Grid(u, round(spot * 10**8), TICKS[u] * 10**8, w.expiries, DECIMALS[u])
+            Grid(u, round(spot * 10**8), round(spot * 10**6), w.expiries, DECIMALS[u])
             for u, spot in enumerate(w.size.spots)
         ]
         w.plans = portfolios(w.size.seed, w.size.accounts, grids)
