@@ -35,7 +35,7 @@ class BlockRef:
     @property
     def next_base_fee(self) -> int:
         """Base fee of the next block, wei per gas (EIP-1559: an eighth per block, target half of the limit)."""
-        target = self.gas_limit // 2
+        target = max(1, self.gas_limit // 2)
         change = self.base_fee * abs(self.gas_used - target) // target // 8
         return self.base_fee + max(change, 1) if self.gas_used > target else self.base_fee - change
 

@@ -7,7 +7,16 @@ Solidity's signed division does). Floats appear only in screening columns and in
 """
 
 from decimal import Decimal
-from typing import Final
+from typing import Annotated, Final
+
+# How operators write a number in a configuration: a field of such a type is read in human units (settings/bind.py).
+Money = Annotated[int, "money"]  # US dollars, wad: "$25"
+Coin = Annotated[int, "coin"]  # wei: "1 gwei"
+Share = Annotated[int, "share"]  # wad: "2 %"
+Bps = Annotated[int, "bps"]  # "50 bps"
+Duration = Annotated[int, "duration"]  # milliseconds: "250ms"
+Seconds = Annotated[int, "seconds"]  # "12s"
+Account = Annotated[int, "account"]  # owner | number << 160: "0x5290…9EE7/3"
 
 WAD: Final = 10**18
 RAY: Final = 10**27

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from keeper.model import Bid, Decision, Kind, Liquidate, Opportunity, Reason, Skip, Wait
-from keeper.units import wad
+from keeper.units import Money, Share, wad
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Dutch:
     costs and half of ``min_profit`` would be left.
     """
 
-    min_profit: int = field(default=wad(25), metadata={"unit": "money"})  # US dollars
-    patience: int = field(default=wad("0.25"), metadata={"unit": "share"})  # of the costs
+    min_profit: Money = wad(25)  # US dollars
+    patience: Share = wad("0.25")  # of the costs
     name: str = "dutch"
 
     def decide(self, opportunity: Opportunity) -> Decision | None:

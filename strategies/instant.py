@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from keeper.model import Decision, Kind, Liquidate, Opportunity, Reason, Skip, Wait
-from keeper.units import wad
+from keeper.units import Money, wad
 
 
 @dataclass(frozen=True)
 class Instant:
     """Nothing is gained by waiting at a fixed price, so the only question is whether it pays."""
 
-    min_profit: int = field(default=wad(25), metadata={"unit": "money"})  # US dollars
+    min_profit: Money = wad(25)  # US dollars
     name: str = "instant"
 
     def decide(self, opportunity: Opportunity) -> Decision | None:

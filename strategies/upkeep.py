@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from keeper.model import Decision, Hedge, Kind, Opportunity, Reason, Skip
-from keeper.units import wad
+from keeper.units import Money, wad
 
 
 @dataclass(frozen=True)
 class Upkeep:
     """These cost money and are done all the same, unless one hedge would cost more than ``max_cost``."""
 
-    max_cost: int = field(default=wad(50_000), metadata={"unit": "money"})  # US dollars
+    max_cost: Money = wad(50_000)  # US dollars
     name: str = "upkeep"
 
     def decide(self, opportunity: Opportunity) -> Decision | None:

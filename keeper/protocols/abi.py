@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
 from keeper.model import Log
@@ -77,9 +78,12 @@ class Contract:
         }
 
     def error(self, data: bytes) -> tuple[str, tuple[Any, ...]] | None:
-        """The custom error in revert data, if it is one of this contract's."""
+        """The custom error in revert data, if it is one of this contract's and whole."""
         entry = next((e for e in self.errors.values() if e.selector == data[:4]), None)
-        return (entry.name, tuple(decode(entry.inputs, data[4:]))) if entry else None
+        try:
+            return (entry.name, tuple(decode(entry.inputs, data[4:]))) if entry else None
+        except (DecodingError, OverflowError, UnicodeDecodeError):
+            return None
 
 
 def parse(name: str, abi: Sequence[Mapping[str, Any]], bytecode: str = "") -> Contract:

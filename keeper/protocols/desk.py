@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from keeper.errors import Broken
 from keeper.model import Address, Call
-from keeper.protocols.abi import load
+from keeper.protocols.abi import Contract, load
 
-# Argument words that must name the desk itself, as bit masks; see ``Desk.Rule``.
-RULES = {
-    ("Liquidator", "flag"): 0,
-    ("Liquidator", "bid"): 1 << 1,
-    ("Liquidator", "takeover"): 1 << 1,
-    ("Clearing", "deposit"): 1 << 0,
-    ("Clearing", "withdraw"): 1 << 0 | 1 << 3,
-    ("SpotPool", "swap"): 1 << 3,
+ADDRESS = 2**160 - 1  # the bits of an argument that name an owner: an address, or the account's low end
+
+# Calls that a desk lists for the clearing house: contract, function -> arguments that must be the desk.
+RULES: Mapping[tuple[str, str], tuple[int, ...]] = {
+    ("Liquidator", "flag"): (),
+    ("Liquidator", "bid"): (1,),
+    ("Liquidator", "takeover"): (1,),
+    ("Clearing", "deposit"): (0,),
+    ("Clearing", "withdraw"): (0, 3),
+    ("SpotPool", "swap"): (3,),
 }
+
+
+def pins(words: Iterable[int], desk: Address) -> list[tuple[int, int, int]]:
+    """``Desk.Pin`` values that hold these argument words to the desk."""
+    return [(word, ADDRESS, int.from_bytes(desk)) for word in words]
+
+
+def reason(revert: bytes) -> bytes:
+    """The revert data of the call that failed: the desk wraps it."""
+    found = _contract().error(revert)
+    return bytes(found[1][1]) if found and found[0] == "CallFailed" else revert
+
+
+def _contract() -> Contract:
+    return load("keeper.protocols.options")["Desk"]
 
 
 def through(desk: Address) -> Callable[[tuple[Call, ...], int], Call]:
     """Makes one call of several: all or none, not after the deadline."""
-    contract = load("keeper.protocols.options")["Desk"]
+    contract = _contract()
 
     def wrap(calls: tuple[Call, ...], deadline: int) -> Call:
         listed = [(call.target, call.data) for call in calls]

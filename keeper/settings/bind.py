@@ -1,6 +1,6 @@
 """Options of a protocol or of a strategy, as the dataclass that its code wants: ``settings.bind(Dutch, …)``.
 
-A field names its unit, ``field(default=wad(25), metadata={"unit": "money"})``, and the operator writes it like this:
+A field has a unit as its type, ``reserve: Money = 0`` (``keeper.units``), and the operator writes it like this:
 
     money     "$25"                    US dollars, wad        count    3                itself, not negative
     coin      "1 gwei"                 wei                    address  "0x5290…9EE7"    20 bytes
@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
-from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from keeper.settings.located import Problem, did_you_mean, dotted
 from keeper.settings.positions import Keys
@@ -48,12 +48,10 @@ class _Binding:
     def build(self, cls: Any, table: Mapping[str, Any], keys: Keys) -> Any:
         """None when there are problems, here or elsewhere."""
         known = {one.name: one for one in fields(cls) if one.init}
-        kinds = get_type_hints(cls)
+        kinds = get_type_hints(cls, include_extras=True)
         self._names(known, table, keys)
         given = [one for name, one in known.items() if name in table]
-        values = {
-            one.name: self._read(kinds[one.name], _unit(one), table[one.name], (*keys, one.name)) for one in given
-        }
+        values = {one.name: self._read(kinds[one.name], table[one.name], (*keys, one.name)) for one in given}
         try:
             return None if self.problems else cls(**values)
         except ValueError as error:  # from its own __post_init__
@@ -71,36 +69,32 @@ class _Binding:
             if needed and name not in table and not did_you_mean(name, strangers):
                 self._add("KC104", f'[{dotted(keys)}] needs "{name}"', keys)
 
-    def _read(self, kind: Any, unit: str, written: Any, keys: Keys) -> Any:
+    def _read(self, kind: Any, written: Any, keys: Keys) -> Any:
         try:
-            return self._value(kind, unit, written, keys)
+            return self._value(kind, written, keys)
         except ValueError as error:
             return self._add("KC103", f"{dotted(keys)} {error}", keys, value=True)
 
-    def _value(self, kind: Any, unit: str, written: Any, keys: Keys) -> Any:
+    def _value(self, kind: Any, written: Any, keys: Keys) -> Any:
         parts, origin = get_args(kind), get_origin(kind)
         if is_dataclass(kind):
             return self.build(kind, _table(written), keys)
         if origin is tuple:
-            return tuple(self._read(parts[0], unit, one, (*keys, index)) for index, one in enumerate(_list(written)))
+            return tuple(self._read(parts[0], one, (*keys, index)) for index, one in enumerate(_list(written)))
         if origin in (dict, Mapping):
             items = [(name, one, (*keys, name)) for name, one in _table(written).items()]
-            return {self._read(parts[0], "", name, at): self._read(parts[1], unit, one, at) for name, one, at in items}
-        return _reader(kind, unit)(written)
+            return {self._read(parts[0], name, at): self._read(parts[1], one, at) for name, one, at in items}
+        return _reader(kind)(written)
 
     def _add(self, code: str, what: str, keys: Keys, *, value: bool = False, hint: str = "", help: str = "") -> None:
         self.problems.append(Problem(code, what, self._sources.place(keys, value=value), hint, help))
 
 
-def _unit(one: Field[Any]) -> str:
-    unit: str = one.metadata.get("unit", NAMED.get(one.name, ""))
-    return unit
-
-
 # ─── values: what was written into what is meant; ValueError says what was expected ───────────────
 
 
-def _reader(kind: Any, unit: str) -> Callable[[Any], Any]:
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    unit = kind.__metadata__[0] if get_origin(kind) is Annotated else ""
     if isinstance(kind, type) and issubclass(kind, Enum):
         return _member(kind)
     reader = UNITS.get(unit) if unit else TYPES.get(kind)
@@ -199,20 +193,4 @@ TYPES: Final[Mapping[Any, Callable[[Any], Any]]] = {
     str: _text,
     bool: _of_type(bool, "needs true or false"),
     bytes: _address,
-}
-NAMED: Final = {  # units of the adapters' own fields that carry no metadata
-    "account": "account",
-    "tip": "coin",
-    "reserve": "money",
-    "floor": "money",
-    "band": "money",
-    "usd": "money",
-    "coin_usd": "money",
-    "half_spread": "share",
-    "least_spread": "share",
-    "capital": "share",
-    "reverts": "share",
-    "tolerance": "share",
-    "haircut": "bps",
-    "window": "seconds",
 }

@@ -17,7 +17,7 @@ from eth_utils.crypto import keccak
 from keeper.core.book import Book  # arrow: the world follows its own events, as a check and for the rivals
 from keeper.model import Address, BlockBatch, BlockRef, Call, Log
 from keeper.protocols.abi import Contract
-from keeper.protocols.desk import RULES
+from keeper.protocols.desk import RULES, pins
 from keeper.protocols.options.adapter import Options
 from keeper.protocols.options.params import ParamSet, local
 from keeper.protocols.options.records import State, pack_leg, unpack_leg
@@ -227,8 +227,12 @@ class _Builder:
         w, owner, desk = self.w, self.w.owner.address, self.c["Desk"]
         where = {"Liquidator": [w.dep.liquidator], "Clearing": [w.dep.clearing], "SpotPool": list(w.dep.pools)}
         rules = [
-            (owner, w.desk, desk.call("allow", target, self.c[contract].functions[function].selector, True, pins))
-            for (contract, function), pins in RULES.items()
+            (
+                owner,
+                w.desk,
+                desk.call("allow", target, self.c[contract].functions[function].selector, True, pins(words, w.desk)),
+            )
+            for (contract, function), words in RULES.items()
             for target in where[contract]
         ]
         self._send(*rules, (owner, w.desk, desk.call("setOperator", w.keeper.address, True)))

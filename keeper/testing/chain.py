@@ -23,9 +23,9 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 
-from keeper.chain import bloom
-from keeper.chain.codec import Header, matches
-from keeper.chain.node import BlockLogs, Contents
+from keeper.chain import bloom  # arrow: plays the part of a node
+from keeper.chain.codec import Header, matches  # arrow: the same
+from keeper.chain.node import BlockLogs, Contents  # arrow: the same
 from keeper.errors import KeeperError, StaleRead
 from keeper.model import Address, BlockRef, Hash, Log, LogFilter, Read
 

@@ -21,7 +21,7 @@ from keeper.model import (
 from keeper.protocols import words
 from keeper.protocols.abi import load
 from keeper.protocols.morpho_blue import offers
-from keeper.protocols.morpho_blue.adapter import APPROVE, CALL_FAILED
+from keeper.protocols.morpho_blue.adapter import APPROVE
 from keeper.protocols.morpho_blue.maths import Totals
 from keeper.protocols.morpho_blue.offers import Plan
 from keeper.protocols.morpho_blue.records import (
@@ -158,7 +158,8 @@ def test_a_revert_is_understood_through_the_desk() -> None:
 
 
 def test_a_revert_cut_short_is_no_reason_to_fail() -> None:
-    assert ADAPTER.explain(CALL_FAILED + b"\1") is Reason.REVERTED_OTHER
+    call_failed = load("keeper.protocols.options")["Desk"].errors["CallFailed"].selector
+    assert ADAPTER.explain(call_failed + b"\1") is Reason.REVERTED_OTHER
 
 
 # ─── settings ─────────────────────────────────────────────────────────────────────────────────────

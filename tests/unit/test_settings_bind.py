@@ -1,11 +1,11 @@
 """Options of protocols and strategies, as their own dataclasses: what people write, and where they are wrong."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -14,7 +14,7 @@ from keeper.protocols.morpho_blue.maths import Irm
 from keeper.protocols.options import settings as options
 from keeper.settings import Settings, Unusable, load
 from keeper.settings.bind import UNITS, bind
-from keeper.units import wad
+from keeper.units import Money, wad
 from strategies.dutch import Dutch
 
 A = "0x52908400098527886E0F7030069857D2E4169EE7"
@@ -197,7 +197,7 @@ def test_what_a_class_refuses_is_located_too(tmp_path: Path) -> None:
 
 def one(unit: str, written: object, kind: Any = int) -> Any:
     """What a field of this unit makes of what was written."""
-    namespace = {"__annotations__": {"x": kind}, "x": field(default=0, metadata={"unit": unit} if unit else {})}
+    namespace = {"__annotations__": {"x": Annotated[kind, unit] if unit else kind}, "x": 0}
     cls: Any = dataclass(type("One", (), namespace))
     return bind(cls, {"x": written}).x
 
@@ -221,7 +221,7 @@ GOOD: list[tuple[str, Any, object, object]] = [
     ("account", int, f"{A}/0", int(A, 16)),
     ("account", int, A, int(A, 16)),
     ("account", int, "0x1" + "0" * 40, 1 << 160),
-    ("money", tuple[int, ...], ["$1", "$2"], (wad(1), wad(2))),
+    ("", tuple[Money, ...], ["$1", "$2"], (wad(1), wad(2))),
     ("", int, -3, -3),
     ("", str, "x", "x"),
     ("", bool, True, True),

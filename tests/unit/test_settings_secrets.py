@@ -161,7 +161,7 @@ def test_the_local_chains_are_those_that_we_start_ourselves() -> None:
         'keystore = "x"',
         "password = { prompt = true }",
         'keystore = "x"\npassword = { prompt = true }\nkey = { env = "K" }',
-        'key = { file = "x" }',
+        "key = { prompt = true }",
         'keystore = "x"\npassword = {}',
         'keystore = "x"\npassword = { env = "A", file = "b" }',
         'keystore = "x"\npassword = { prompt = false }',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,13 +12,13 @@ from eth_keys.datatypes import PrivateKey
 from eth_utils.crypto import keccak
 
 from keeper.core.book import Book
-from keeper.model import Address, BlockBatch, BlockRef, Delta, Fact, Interests, Key, Log, LogFilter
-from keeper.ports import View
-from keeper.protocols.options.book import absorb
+from keeper.model import Address, BlockBatch, BlockRef, Fact, Log
+from keeper.protocols.options.adapter import Options
 from keeper.protocols.options.params import ParamSet, local
 from keeper.protocols.options.records import Leg, State
 from keeper.protocols.options.risk import Portfolio
-from keeper.simulation.deploy import Deployment, Driver, actor, deploy, options
+from keeper.protocols.options.settings import Contracts, Settings
+from keeper.simulation.deploy import Driver, actor, deploy, options
 from keeper.simulation.node import Anvil
 from keeper.units import wad
 
@@ -26,38 +26,6 @@ GENESIS = 1_700_006_400  # a multiple of every settlement window in use
 EXPIRIES = tuple(GENESIS + d * 86_400 for d in (1, 7, 35))
 SPOTS = (2_000, 40_000)
 DEPTHS = (wad(20_000_000), wad(30_000_000))
-
-
-class Nothing:
-    """Columns for tests that do not screen."""
-
-    def put(self, key: Key, record: Any) -> None: ...
-
-    def suspects(self, view: View, at: Any) -> Sequence[Key]:
-        return ()
-
-
-@dataclass
-class EventsOnly:
-    """The options adapter's ``absorb`` and nothing else."""
-
-    dep: Deployment
-    name: str = "options"
-
-    def interests(self, view: View) -> Interests:
-        addresses = (self.dep.oracle, self.dep.params, self.dep.clearing, self.dep.liquidator, *self.dep.pools)
-        return Interests(tuple(LogFilter(a) for a in addresses), since=self.dep.block)
-
-    def absorb(self, view: View, source: Any, ref: BlockRef) -> Iterable[Delta | Fact]:
-        return absorb(view, source, ref, self.contracts, dict(zip(self.dep.pools, (0, 1), strict=True)))
-
-    @property
-    def contracts(self) -> Mapping[Address, str]:
-        d = self.dep
-        return {d.oracle: "Oracle", d.params: "Params", d.clearing: "Clearing", d.liquidator: "Liquidator"}
-
-    def columns(self) -> Nothing:
-        return Nothing()
 
 
 @dataclass
@@ -74,7 +42,10 @@ class OptionsWorld:
         self.key, self.publisher = actor("publisher")
         _, self.governor = actor("governor")
         self.dep = deploy(self.driver, self.governor, self.publisher, self.sets)
-        self.book = Book(EventsOnly(self.dep), self._ref(0))  # type: ignore[arg-type]
+        d = self.dep
+        contracts = Contracts(d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block)
+        self.adapter = Options(Settings(contracts, int.from_bytes(self.governor), self.governor))
+        self.book = Book(self.adapter, self._ref(0))
         self.state = State(self.book)
         self.now = self.node.head().timestamp
         self.follow()
@@ -164,11 +135,12 @@ class OptionsWorld:
     def _ref(self, number: int) -> BlockRef:
         b = self.node.rpc("eth_getBlockByNumber", hex(number), False)
         hash_, parent = (bytes.fromhex(b[name][2:]) for name in ("hash", "parentHash"))
-        return BlockRef(number, hash_, parent, int(b["timestamp"], 16), int(b["baseFeePerGas"], 16))
+        numbers = (int(b[name], 16) for name in ("timestamp", "baseFeePerGas", "gasUsed", "gasLimit"))
+        return BlockRef(number, hash_, parent, *numbers)
 
     def _logs(self, ref: BlockRef) -> tuple[Log, ...]:
-        addresses = [f.address for f in EventsOnly(self.dep).interests(self.book).logs]
-        logs = self.node.rpc("eth_getLogs", {"blockHash": ref.hash, "address": ["0x" + a.hex() for a in addresses]})
+        addresses = sorted({f.address for f in self.book.interests.logs})
+        logs = self.node.rpc("eth_getLogs", {"blockHash": ref.hash, "address": addresses})
         return tuple(
             Log(
                 bytes.fromhex(g["address"][2:]),

@@ -34,6 +34,7 @@ from keeper.model import (
 )
 from keeper.ports import Columns, View
 from keeper.protocols import words
+from keeper.protocols.desk import reason
 from keeper.protocols.morpho_blue import events, maths, offers
 from keeper.protocols.morpho_blue.offers import Plan
 from keeper.protocols.morpho_blue.records import (
@@ -55,7 +56,6 @@ PRICE: Final = bytes.fromhex("a035b1fe")  # price()
 BALANCE_OF: Final = bytes.fromhex("70a08231")  # balanceOf(address)
 APPROVE: Final = bytes.fromhex("095ea7b3")  # approve(address,uint256)
 LIQUIDATE: Final = bytes.fromhex("d8eabcb8")  # liquidate(MarketParams,address,uint256,uint256,bytes)
-CALL_FAILED: Final = bytes.fromhex("5c0dee5d")  # CallFailed(uint256,bytes), the desk's
 
 REVERTS: Final[Mapping[bytes, Reason]] = {
     words.error("position is healthy"): Reason.NOT_UNDERWATER,
@@ -180,10 +180,7 @@ class MorphoBlue:
 
     def explain(self, revert: bytes) -> Reason:
         """As Morpho said it, or as the desk passed it on."""
-        if revert[:4] == CALL_FAILED:
-            length = int.from_bytes(revert[68:100])  # after the call's index and the offset of these bytes
-            revert = revert[100 : 100 + length]
-        return REVERTS.get(revert, Reason.REVERTED_OTHER)
+        return REVERTS.get(reason(revert), Reason.REVERTED_OTHER)
 
     # ── our own side ──
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from keeper.model import Address, Hash
 from keeper.protocols.morpho_blue.maths import Irm
-from keeper.units import div_up, mul_down
+from keeper.units import Bps, Money, Seconds, div_up, mul_down
 
 NO_IRM: Final[Address] = bytes(20)
 
@@ -19,7 +19,7 @@ NO_IRM: Final[Address] = bytes(20)
 class Token:
     """A loan token the operator deals in, at a fixed value: this form of the adapter asks no second oracle."""
 
-    usd: int  # wad per whole token
+    usd: Money  # wad per whole token
     decimals: int
     symbol: str = ""  # for people; a token without one is called by its address
 
@@ -46,9 +46,9 @@ class Settings:
     markets: tuple[str, ...]  # ids, "0x" and 64 digits; all others are ignored
     tokens: Mapping[Address, Token]  # markets that lend another token are refused
     irms: Mapping[Address, Irm]  # markets with another rate contract are refused; none at all is always understood
-    coin_usd: int  # wad per whole coin of the chain, for gas
-    haircut: int = 50  # bps of the oracle's value that selling seized collateral costs
-    window: int = 120  # seconds past the stated block for which the interest is reckoned with
+    coin_usd: Money  # wad per whole coin of the chain, for gas
+    haircut: Bps = 50  # bps of the oracle's value that selling seized collateral costs
+    window: Seconds = 120  # seconds past the stated block for which the interest is reckoned with
     since: int = 0  # block in which Morpho was deployed
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ from keeper.model import (
     Wait,
 )
 from keeper.ports import View
+from keeper.protocols.desk import reason
 from keeper.protocols.options import book, offers
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.columns import Columns
@@ -152,10 +153,7 @@ class Options:
         return Call(self.settings.contracts.pools[s.underlying], data)
 
     def explain(self, revert: bytes) -> Reason:
-        name, args = _error(revert)
-        if name == "CallFailed" and isinstance(args[1], bytes):
-            name, args = _error(args[1])
-        return REVERTS.get(name, Reason.REVERTED_OTHER)
+        return REVERTS.get(_error(reason(revert)), Reason.REVERTED_OTHER)
 
     def holdings(self, view: View) -> Mapping[str, Holding]:
         state, s, c = State(view), self.settings, self.settings.contracts
@@ -198,8 +196,7 @@ def _encode(contract: str, function: str, *args: object) -> bytes:
     return CONTRACTS[contract].call(function, *args)
 
 
-def _error(revert: bytes) -> tuple[str, tuple[object, ...]]:
-    for contract in CONTRACTS.values():
-        if found := contract.error(revert):
-            return found
-    return "", ()
+def _error(revert: bytes) -> str:
+    """The name of a custom error, of whichever contract."""
+    found = (contract.error(revert) for contract in CONTRACTS.values())
+    return next((error[0] for error in found if error), "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from keeper.model import Address
-from keeper.units import wad
+from keeper.units import Account, Coin, Money, Share, wad
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class Settings:
     """
 
     contracts: Contracts
-    account: int  # own account in the clearing house
+    account: Account  # own account in the clearing house
     desk: Address  # holds the capital and owns the account
     coin: int = 0  # underlying whose price is the chain's coin
-    tip: int = 10**9  # wei per gas that a usual transaction pays on top of the base fee
-    reserve: int = 0  # usd of own initial margin that bids leave untouched
-    floor: int = 0  # usd of E - Q_im below which the own account is topped up
-    band: int = wad(50_000)  # usd of own net delta that is tolerated
-    least_hedge: int = wad(2_000)  # usd of the smallest swap
+    tip: Coin = 10**9  # wei per gas that a usual transaction pays on top of the base fee
+    reserve: Money = 0  # usd of own initial margin that bids leave untouched
+    floor: Money = 0  # usd of E - Q_im below which the own account is topped up
+    band: Money = wad(50_000)  # usd of own net delta that is tolerated
+    least_hedge: Money = wad(2_000)  # usd of the smallest swap
     inventory: tuple[int, ...] = ()  # native units of each underlying that the desk holds when it is flat
-    half_spread: int = wad("0.02")  # wad, vol points of vega
-    least_spread: int = wad("0.0003")  # wad of spot per contract
-    capital: int = wad("0.0002")  # wad of own initial margin, for the time it is held
-    reverts: int = wad("0.05")  # wad, probability that a transaction reverts
-    tolerance: int = wad("0.02")  # wad, how much worse than planned a swap may be before everything reverts
+    half_spread: Share = wad("0.02")  # wad, vol points of vega
+    least_spread: Share = wad("0.0003")  # wad of spot per contract
+    capital: Share = wad("0.0002")  # wad of own initial margin, for the time it is held
+    reverts: Share = wad("0.05")  # wad, probability that a transaction reverts
+    tolerance: Share = wad("0.02")  # wad, how much worse than planned a swap may be before all reverts

@@ -4,9 +4,9 @@ pragma solidity ^0.8.28;
 import {SafeTransferLib} from "solady/src/utils/SafeTransferLib.sol";
 
 /// @title Desk
-/// @notice Holds a keeper's capital. A cold key owns it; hot keys may only make calls that the owner listed, and
-/// every call that names a beneficiary must name the desk. The hot key itself holds nothing but gas money and has
-/// no approvals.
+/// @notice Holds a keeper's capital. A cold key owns it. Hot keys may only make calls that the owner listed, with the
+/// arguments that he pinned: a beneficiary is the desk, a spender is the venue. The hot key itself holds nothing but
+/// gas money and has no approvals.
 contract Desk {
     struct Call {
         address target;
@@ -20,14 +20,15 @@ contract Desk {
         int256 least; // the least by which it must change
     }
 
-    /// @dev What the owner lists: bit i of `pins` set means argument word i must be the desk in its low 160 bits.
-    struct Rule {
-        bool allowed;
-        uint32 pins;
+    /// @notice An argument that the owner decided: `argument word & mask` must be `value`.
+    struct Pin {
+        uint256 word;
+        uint256 mask;
+        uint256 value;
     }
 
     event Operator(address indexed who, bool allowed);
-    event Allowed(address indexed target, bytes4 indexed selector, bool allowed, uint256 pins);
+    event Allowed(address indexed target, bytes4 indexed selector, bool allowed, Pin[] pins);
     event Ran(address indexed by, uint256 calls);
 
     error Unauthorised();
@@ -40,7 +41,8 @@ contract Desk {
 
     address public immutable owner;
     mapping(address who => bool) public operator;
-    mapping(address target => mapping(bytes4 selector => Rule)) public rules;
+    mapping(address target => mapping(bytes4 selector => bool)) public allowed;
+    mapping(address target => mapping(bytes4 selector => Pin[])) public pins;
     bool internal running;
 
     constructor(address owner_) {
@@ -57,9 +59,12 @@ contract Desk {
         emit Operator(who, allowed);
     }
 
-    function allow(address target, bytes4 selector, bool allowed, uint32 pins) external onlyOwner {
-        rules[target][selector] = Rule(allowed, pins);
-        emit Allowed(target, selector, allowed, pins);
+    /// @notice List a call, or take it off the list. The pins replace those it had.
+    function allow(address target, bytes4 selector, bool yes, Pin[] calldata fixed_) external onlyOwner {
+        allowed[target][selector] = yes;
+        delete pins[target][selector];
+        for (uint256 i; i < fixed_.length; ++i) pins[target][selector].push(fixed_[i]);
+        emit Allowed(target, selector, yes, fixed_);
     }
 
     /// @notice The owner may do anything: approve, withdraw, rescue.
@@ -89,12 +94,12 @@ contract Desk {
 
     function _check(address target, bytes calldata data) internal view {
         bytes4 selector = bytes4(data);
-        Rule memory rule = rules[target][selector];
-        if (!rule.allowed) revert NotAllowed(target, selector);
-        for (uint256 word; rule.pins >> word != 0; ++word) {
-            if ((rule.pins >> word) & 1 == 0) continue;
-            uint256 argument = uint256(bytes32(data[4 + 32 * word:36 + 32 * word]));
-            if (address(uint160(argument)) != address(this)) revert NotPinned(target, selector, word);
+        if (!allowed[target][selector]) revert NotAllowed(target, selector);
+        Pin[] storage fixed_ = pins[target][selector];
+        for (uint256 i; i < fixed_.length; ++i) {
+            Pin memory pin = fixed_[i];
+            uint256 at = 4 + 32 * pin.word;
+            if (uint256(bytes32(data[at:at + 32])) & pin.mask != pin.value) revert NotPinned(target, selector, pin.word);
         }
     }
 
