@@ -17,6 +17,7 @@ The adapter seam was held against four protocols before it was fixed:
     calls          bid + hedge in one          liquidate                 liquidationCall        take with callee
     explain        custom errors               strings                   strings, errors        strings
     holdings       desk tokens, own account    token balances            token balances         token balances, dai
+    describe       legs, tiers, breach         position, health          position, health       urn, sale
     realised       slice against price paid    seized against repaid     seized against repaid  lot against dai
 """
 
@@ -78,6 +79,10 @@ class Columns(Protocol):
         """Accounts that may be liquidatable at ``at``. May name too many, never too few."""
         ...
 
+    def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
+        """The accounts nearest to liquidation with equity / requirement, the lowest first."""
+        ...
+
 
 @runtime_checkable
 class Adapter(Protocol):
@@ -126,6 +131,10 @@ class Adapter(Protocol):
 
     def holdings(self, view: View) -> Mapping[str, Holding]:
         """What we own, by place: "desk USDC", "account cash". The ledger is made of its changes."""
+        ...
+
+    def describe(self, view: View, key: Key, at: Moment) -> Sequence[tuple[str, str]]:
+        """One account for people: lines of (what, how much)."""
         ...
 
     def realised(self, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:

@@ -192,5 +192,16 @@ class MorphoBlue:
             for key, token in tokens.items()
         }
 
+    def describe(self, view: View, key: Key, at: Moment) -> Sequence[tuple[str, str]]:
+        position, report = view.get(key), self.health(view, key, at)
+        health = f"{report.equity / report.requirement:.4f}" if report.requirement else "no debt"
+        return [
+            ("market", f"0x{market_of(key).id:064x}"),
+            ("collateral", f"{position.collateral} smallest units"),
+            ("debt", f"{report.requirement} smallest units of the loan token, accrued"),
+            ("may owe", f"{report.equity} smallest units"),
+            ("health", health),
+        ]
+
     def realised(self, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:
         return offers.realised(self.settings, opportunity, facts)

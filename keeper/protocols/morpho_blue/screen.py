@@ -48,11 +48,20 @@ class Screen:
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """In the order of the keys. Markets that cannot be valued have none: nothing is known about them."""
+        debt, limit = self._sums(view, at)
+        return sorted(self._keys[row] for row in np.flatnonzero(limit < debt * (1 + MARGIN) + SLACK))
+
+    def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
+        debt, limit = self._sums(view, at)
+        ratio = np.where(debt > 0, limit / np.where(debt > 0, debt, 1.0), np.inf)
+        rows = np.argsort(ratio, kind="stable")[:count]
+        return [(self._keys[row], float(ratio[row])) for row in rows if np.isfinite(ratio[row])]
+
+    def _sums(self, view: View, at: Moment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Per row: what is owed and what may be owed, loan assets; NaN where the market cannot be valued."""
         rows = self._table[: len(self._keys)]
         owed, power = self._rates(view, at)
-        debt = rows["shares"] * owed[rows["market"]]
-        limit = rows["collateral"] * power[rows["market"]]
-        return sorted(self._keys[row] for row in np.flatnonzero(limit < debt * (1 + MARGIN) + SLACK))
+        return rows["shares"] * owed[rows["market"]], rows["collateral"] * power[rows["market"]]
 
     def _rates(self, view: View, at: Moment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Per market: loan assets owed per share, and lent per collateral asset; NaN compares as never suspect."""

@@ -35,6 +35,7 @@ from keeper.protocols.desk import reason
 from keeper.protocols.options import book, offers
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.columns import Columns
+from keeper.protocols.options.describe import describe
 from keeper.protocols.options.desk import Desk
 from keeper.protocols.options.offers import Plan
 from keeper.protocols.options.records import State
@@ -169,6 +170,9 @@ class Options:
                 proof = Call(c.clearing, _encode("Clearing", "collateralOf", s.account, asset))
                 held[f"account {asset}"] = Holding(amount, proof)
         return held
+
+    def describe(self, view: View, key: Key, at: Moment) -> Sequence[tuple[str, str]]:
+        return describe(view, key.id, at)
 
     def realised(self, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:
         gain = hedge = 0

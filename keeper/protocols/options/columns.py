@@ -98,6 +98,15 @@ class Columns:
             low &= self._below(state, at, Price.SPOT)
         return sorted(Key("account", self._accounts[row]) for row in np.flatnonzero(low))
 
+    def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
+        state = State(view)
+        if not self._accounts or not state.version():
+            return ()
+        h = self.assess(state, at, Price.TRIGGER)
+        ratio = np.where(h.mm > 0, h.equity / np.where(h.mm > 0, h.mm, 1.0), np.inf)
+        rows = np.argsort(ratio, kind="stable")[:count]
+        return [(Key("account", self._accounts[row]), float(ratio[row])) for row in rows if np.isfinite(ratio[row])]
+
     def _below(self, state: State, at: Moment, mode: Price) -> np.ndarray:
         h = self.assess(state, at, mode)
         return np.asarray(h.equity - h.mm < RELATIVE * h.gross + ABSOLUTE)

@@ -1,0 +1,88 @@
+"""``keeper explain ACCOUNT``: where it stands, what could be done, line by line, and why it is done or not."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from keeper.bootstrap import Keeper
+from keeper.cli import running, setup
+from keeper.cli.looking import Seen, looked
+from keeper.cli.output import emit, table, usd
+from keeper.core.kernel import Desk
+from keeper.errors import NotFound
+from keeper.model import Key
+from keeper.settings import Settings
+
+OWNER = 2**160 - 1
+MONEY = ("gain", "cost_gas", "cost_slippage", "cost_hedge", "cost_carry", "cost_failure", "net")
+SHARES = ("rho", "fmax", "fraction")
+DOLLARS = ("equity", "mm", "price", "fee", "headroom")
+HEADS = ("opportunity", "kind", "account", "why", "until", *MONEY)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = setup.settings(args)
+    setup.logging(args, settings, level="warning")
+    settings.require_environment()
+    return running.until_done(_explain(args, settings))
+
+
+async def _explain(args: argparse.Namespace, settings: Settings) -> int:
+    async with looked(settings) as (keeper, seen):
+        accounts = list(_find(keeper, args.account))
+        if not accounts:
+            raise NotFound(f"no protocol knows account {args.account}", help="keeper scan lists accounts")
+        told = [_told(keeper, desk, key, seen) for desk, key in accounts]
+    emit(args, told, "\n\n".join(_text(one) for one in told))
+    return 0
+
+
+def _find(keeper: Keeper, text: str) -> Iterator[tuple[Desk, Key]]:
+    """Accounts with this id, or of this owner."""
+    owner, _, number = text.removeprefix("0x").partition("/")
+    try:
+        wanted = int(owner, 16) | (int(number) << 160 if number else 0)
+    except ValueError as error:
+        raise NotFound(f"{text!r} is not an account", help="write it as 0x…, or 0x…/3 for a sub-account") from error
+    for desk in keeper.kernel.desks:
+        keys = (key for kind in ("account", "position") for key in desk.book.keys(kind))
+        yield from ((desk, key) for key in keys if wanted in (key.id, key.id & OWNER))
+
+
+def _told(keeper: Keeper, desk: Desk, key: Key, seen: Seen) -> dict[str, Any]:
+    at = keeper.kernel.moment()
+    return {
+        "protocol": desk.adapter.name,
+        "account": f"0x{key.id:x}",
+        "block": keeper.kernel.ref.number,
+        "state": desk.adapter.describe(desk.book, key, at),
+        "decisions": [{"decision": d.event.removeprefix("decision."), **d.fields} for d in seen.about(key)],
+    }
+
+
+def _text(told: dict[str, Any]) -> str:
+    title = f"{told['protocol']} account {told['account']} at block {told['block']}"
+    parts = [title, table(("state", ""), told["state"]), *map(_decision, told["decisions"])]
+    return "\n\n".join(parts) if told["decisions"] else "\n\n".join([*parts, "nothing can be done with it"])
+
+
+def _decision(d: dict[str, Any]) -> str:
+    """The sum that was decided on."""
+    rows: list[Sequence[object]] = [(name.removeprefix("cost_"), _signed(name, int(d[name]))) for name in MONEY]
+    rows += [(name, _shown(name, value)) for name, value in d.items() if name not in (*HEADS, "decision")]
+    why = f", because {d['why']}" if "why" in d else ""
+    until = f", until {d['until']}" if "until" in d else ""
+    return table((f"{d['decision']} {d['kind']}{why}{until}", ""), rows)
+
+
+def _shown(name: str, value: object) -> object:
+    """Evidence in the unit that its name implies."""
+    if name in SHARES and isinstance(value, int):
+        return f"{value / 10**16:.2f} %"
+    return usd(value) if name in DOLLARS and isinstance(value, int) else value
+
+
+def _signed(name: str, amount: int) -> str:
+    return usd(-amount if name.startswith("cost_") else amount)
