@@ -1,0 +1,141 @@
+"""What is measured, and against what."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from web3 import Web3
+from web3._utils.events import get_event_data
+
+from keeper.model import Call, Key, Log, Moment
+from keeper.protocols.options.book import HANDLERS, changed
+from keeper.protocols.options.columns import Columns
+from keeper.protocols.options.records import State
+from keeper.protocols.options.risk import Market, Price, portfolio
+from keeper.simulation.node import Anvil
+from keeper.simulation.world import GENESIS, Size, World, build
+from keeper.tx.keys import Key as Secret
+from keeper.tx.signer import local_signer
+from tests.bench.harness import Row, seconds
+
+SCREENED = 10_000  # accounts of the screen, copies of those of the world
+
+
+@contextmanager
+def market() -> Iterator[World]:
+    with Anvil(timestamp=GENESIS) as node:
+        yield build(node, Size(accounts=200, rivals=0))
+
+
+def start() -> list[Row]:
+    """``keeper --help`` against the interpreter alone, whole processes in turn."""
+    keeper = str(Path(sys.executable).with_name("keeper"))
+
+    def run(*command: str) -> Callable[[], object]:
+        return lambda: subprocess.run(command, check=True, capture_output=True)
+
+    floor = seconds(run(sys.executable, "-c", "pass"))
+    return [Row("`keeper --help`", seconds(run(keeper, "--help")), "`python -c pass`", floor, 4, faster=False)]
+
+
+def decoding() -> list[Row]:
+    """One `Changed` event with four legs into a record."""
+    with market() as w:
+        topic = next(t for t, handler in HANDLERS["Clearing"].items() if handler is changed)
+        raw = w.node.rpc("eth_getLogs", {"fromBlock": "0x0", "address": w.dep.clearing, "topics": [topic]})[-1]
+        log = _log(raw)
+        state, ref = State(w.book), w.book.ref
+        ours = seconds(lambda: list(changed(state, log, ref)))
+        theirs = seconds(_web3_decoder(w, raw))
+    return [Row("decode an account's event", ours, "web3.py", theirs, 3)]
+
+
+def _log(raw: dict[str, Any]) -> Log:
+    address, data, tx = (bytes.fromhex(raw[name][2:]) for name in ("address", "data", "transactionHash"))
+    topics = tuple(bytes.fromhex(t[2:]) for t in raw["topics"])
+    return Log(address, topics, data, tx, int(raw["logIndex"], 16))
+
+
+def _web3_decoder(w: World, raw: dict[str, Any]) -> Callable[[], object]:
+    import json
+    from importlib.resources import files
+
+    abi = json.loads(files("keeper.protocols.options").joinpath("artifacts.json").read_text())
+    w3 = Web3(Web3.HTTPProvider(w.node.url))
+    entry = next(e for e in abi["contracts"]["Clearing"]["abi"] if e.get("name") == "Changed")
+    entries = w3.eth.get_logs({"blockHash": raw["blockHash"], "address": Web3.to_checksum_address(raw["address"])})
+    found = next(e for e in entries if e["logIndex"] == int(raw["logIndex"], 16))
+    return lambda: get_event_data(w3.codec, entry, found)
+
+
+def margin() -> list[Row]:
+    """Health of accounts: the float screen, the exact telling, the contract over IPC."""
+    with market() as w:
+        accounts = [t.account for t in w.traders]
+        columns = Columns()
+        for i in range(SCREENED):
+            columns.put(Key("account", i), w.state.account(accounts[i % len(accounts)]))
+        at = Moment(w.book.ref.number + 1, w.now, 0)
+        screen = seconds(lambda: columns.suspects(w.book, at)) / SCREENED
+        assets, params = w.state.clearing().assets, w.state.params(1).risk
+        held = [portfolio(record, assets) for a in accounts if (record := w.state.account(a))]
+
+        def exact() -> None:
+            m = Market(w.state, params, w.now, Price.TRIGGER)
+            for pf in held:
+                m.assess(pf)
+
+        exactly = seconds(exact) / len(held)
+        asked = seconds(_asker(w, accounts[0]))
+    return [
+        Row("screen an account (10,000 at once)", screen, "the contract's view over IPC", asked, 100),
+        Row("confirm an account exactly", exactly, "the contract's view over IPC", asked, 2),
+    ]
+
+
+def _asker(w: World, account: int) -> Callable[[], object]:
+    data = w.c["Clearing"].call("health", account, int(Price.TRIGGER))
+    return lambda: w.node.rpc("eth_call", {"to": w.dep.clearing, "data": data}, "latest")
+
+
+def signing() -> list[Row]:
+    """A transaction with 300 bytes of call data, signed and serialised."""
+    key, to = secrets.token_bytes(32), secrets.token_bytes(20)
+    signer, call = local_signer(Secret(key), 31337), Call(to, bytes(300))
+    fields = {"type": 2, "chainId": 31337, "nonce": 7, "to": to, "value": 0, "data": bytes(300), "gas": 10**6}
+    fees = {"maxFeePerGas": 10**10, "maxPriorityFeePerGas": 10**9}
+    account = Account.from_key(key)
+    ours = seconds(lambda: signer.sign(7, call, 10**6, 10**10, 10**9, 31337))
+    return [Row("sign", ours, "eth-account", seconds(lambda: account.sign_transaction({**fields, **fees})), 2)]
+
+
+def journal() -> list[Row]:
+    """A durable commit of an intent with its signed attempt, against one fsync of the same bytes."""
+    from tests.bench.writing import commits
+
+    with tempfile.TemporaryDirectory() as folder:
+        floor = seconds(_fsync(Path(folder) / "floor"))
+        ours = commits(Path(folder) / "journal.db")
+    return [Row("journal: intent and signed bytes, durable", ours, "write and fsync", floor, 8, faster=False)]
+
+
+def _fsync(path: Path) -> Callable[[], object]:
+    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def write() -> None:
+        os.write(file, bytes(600))
+        os.fsync(file)
+
+    return write
+
+
+ALL = (start, decoding, margin, signing, journal)
