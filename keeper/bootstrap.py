@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import structlog
+
 from keeper import loading
 from keeper.chain import rpc as wire
 from keeper.chain.follower import Follower
@@ -25,16 +27,16 @@ from keeper.chain.follower import Limits as Patience
 from keeper.chain.fork import Blocks, forked
 from keeper.chain.node import Node
 from keeper.chain.recording import Recorder, Recording
-from keeper.chain.replay import Held, Replay, replaying
+from keeper.chain.replay import Held, Paced, Replay, replaying
 from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits
-from keeper.daemon import Daemon, nothing
-from keeper.errors import Broken, Misconfigured, SecretUnusable, WrongChain
+from keeper.daemon import TROUBLE, Daemon, nothing
+from keeper.errors import Broken, ChainLost, Misconfigured, NodeUnavailable, SecretUnusable
 from keeper.model import Address, BlockBatch, BlockRef
 from keeper.observe import redact
-from keeper.ports import Adapter, Executor, Strategy, Transactions, Watcher
-from keeper.protocols.desk import directly, through
+from keeper.ports import Adapter, ChainSource, Executor, Strategy, Transactions, Watcher
+from keeper.protocols.desk import appointments, directly, operators, through
 from keeper.settings import Chain, Settings, Signer
 from keeper.settings.checks import LOCAL_CHAINS
 from keeper.simulation.node import Anvil
@@ -48,6 +50,7 @@ from keeper.tx.signer import Signer as Signing
 from keeper.tx.signer import local_signer
 from keeper.units import GWEI
 
+log = structlog.get_logger("keeper")
 Step = Callable[[BlockRef], Awaitable[bool]]
 
 
@@ -59,6 +62,8 @@ class Live:
 @dataclass(frozen=True, slots=True)
 class Dry:
     """Look and decide; sign nothing."""
+
+    recorded: bool = False  # whether [record] is heeded: a mere look is not worth a recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +99,34 @@ async def keeper(
         yield await _Assembly(settings, mode, stack, watchers, step).keeper()
 
 
-async def record(settings: Settings, folder: Path, blocks: int | None) -> AsyncIterator[BlockRef]:
-    """Write what the chain does from now on to a recording; the blocks as they are written."""
+async def record(settings: Settings, folder: Path, blocks: int | None) -> AsyncIterator[tuple[BlockRef, int]]:
+    """Write what the chain does from now on to a recording: its head and its length whenever they change."""
     name, chain = _only(settings)
     async with AsyncExitStack() as stack:
         rpc, ears = wire.connect(chain.rpc.reveal()), wire.connect(chain.rpc.reveal())
         stack.push_async_callback(rpc.close)
         stack.push_async_callback(ears.close)
-        _check(settings, name, chain, await Node(rpc).chain_id())
+        _check(settings, name, chain, await _greeted(Node(rpc)))
         recorder = stack.enter_context(Recorder(folder, chain.id, settings.texts))
-        first = await recorder.begin(rpc) + 1
+        first = await recorder.begin(rpc)
+        log.info("record.began", block=first, folder=str(folder))
         source = Follower(Node(ears), lambda: (), SystemClock(), _patience(chain))
-        async for event in source.events(first):
-            if isinstance(event, BlockBatch):
-                await recorder.add(rpc, event.ref)
-                yield event.ref
-                if event.ref.number - first + 1 == blocks:
+        async for event in source.events(first + 1):
+            if isinstance(event, BlockBatch) and event.head and await _added(recorder, rpc, event.ref):
+                length = event.ref.number - first
+                yield event.ref, length
+                if blocks is not None and length >= blocks:
                     return
+
+
+async def _added(recorder: Recorder, rpc: wire.Rpc, ref: BlockRef) -> bool:
+    """Whether it is written; a block that the node could not give comes with the next one."""
+    try:
+        await recorder.add(rpc, ref)
+    except TROUBLE as error:
+        log.warning("record.late", block=ref.number, error=str(error))
+        return False
+    return True
 
 
 class _Assembly:
@@ -120,20 +136,20 @@ class _Assembly:
         self.settings, self.mode, self.stack, self.watchers, self.step = settings, mode, stack, watchers, step
         self.name, self.chain = _only(settings)
         self.desks = loading.desks(settings)  # before anything is started: most mistakes show here
+        self.since = min(adapter.interests(Nothing()).since for adapter, _ in self.desks)
         self.replay: Replay | None = None
 
     async def keeper(self) -> Keeper:
         url, anvil = await self._endpoint()
         node = Node(self._connect(url))
         chain_id = await self._chain_id(node)
-        signer = self._signer(chain_id)
+        signer = await self._signer(node, chain_id)
         executor = self._stepped(node, anvil, signer)
         transactions = await self._transactions(node, executor, signer)
-        if self.settings.record.enabled and not isinstance(self.mode, Backtest):
-            self.step = await self._recorded(url)
+        if self.settings.record.enabled and (self.mode == Live() or self.mode == Dry(recorded=True)):
+            await self._recorded(url)  # forks and replays can be had again from what they are made of
         kernel = await self._kernel(node)
-        source = Follower(Node(self._connect(url)), kernel.interests, SystemClock(), _patience(self.chain))
-        parts = (kernel, source, transactions, node, signer.address, SystemClock())
+        parts = (kernel, self._source(url, kernel), transactions, node, signer.address, SystemClock())
         return Keeper(Daemon(*parts, self.watchers, self.step), kernel, node, self.replay)
 
     # ── the chain ──
@@ -142,6 +158,7 @@ class _Assembly:
         """Where the keeper connects to, and the node it started itself, if any."""
         match self.mode:
             case Fork(url, block):
+                _check(self.settings, self.name, self.chain, await _greeted(Node(self._connect(url))))
                 anvil = await self.stack.enter_async_context(forked(url, block))
             case Backtest(recording):
                 upstream = self.chain.rpc.reveal() if recording.manifest.base == "fork" else None
@@ -156,8 +173,8 @@ class _Assembly:
         return connection
 
     async def _chain_id(self, node: Node) -> int:
-        found = await node.chain_id()
-        if not isinstance(self.mode, Fork):
+        found = await _greeted(node)
+        if not isinstance(self.mode, Fork):  # whose own id is meant to be another
             _check(self.settings, self.name, self.chain, found)
         return found
 
@@ -166,30 +183,38 @@ class _Assembly:
         if anvil is None:
             return node
         if isinstance(self.mode, Backtest):
-            held = Held(node)
+            held = Held()
             self.replay = Replay(anvil, self.mode.recording, signer.address, held.raws)
             self.step = self.replay.step
             return held
         self.step = Blocks(anvil, self.chain.block_time // 1000).step
         return node
 
-    async def _recorded(self, url: str) -> Step:
-        """Every head is recorded before the next one is made."""
+    def _source(self, url: str, kernel: Kernel) -> ChainSource:
+        follower = Follower(Node(self._connect(url)), kernel.interests, SystemClock(), _patience(self.chain))
+        return follower if self.replay is None else Paced(follower, self.replay)
+
+    async def _recorded(self, url: str) -> None:
+        """From now on every head is recorded before the next one is made."""
         connection, step = self._connect(url), self.step
-        recorder = self.stack.enter_context(Recorder(self.settings.record.folder, self.chain.id, self.settings.texts))
+        folder, texts = self.settings.record.folder, self.settings.texts
+        recorder = self.stack.enter_context(Recorder(folder, self.chain.id, texts, marks=True))
         await recorder.begin(connection)
 
         async def recording(ref: BlockRef) -> bool:
-            await recorder.add(connection, ref)
+            try:
+                await _added(recorder, connection, ref)
+            except ChainLost as error:  # that is the end of the recording, not of the keeper
+                log.error("record.ended", block=ref.number, error=str(error))
             return await step(ref)
 
-        return recording
+        self.step, self.watchers = recording, (*self.watchers, recorder)
 
     # ── transactions ──
 
-    def _signer(self, chain_id: int) -> Signing:
+    async def _signer(self, node: Node, chain_id: int) -> Signing:
         if isinstance(self.mode, Dry):
-            return _Nobody(chain_id)
+            return _Nobody(await self._operator(node), chain_id)
         if len(self.settings.signers) != 1:
             raise Misconfigured(
                 f"{len(self.settings.signers)} signers are configured", help="one keeper signs with one"
@@ -209,8 +234,8 @@ class _Assembly:
         policy = Policy(cap, tip_floor=min(GWEI // 10, cap), tip_cap=min(50 * GWEI, cap))
         tuned = TxSettings(policy, depth, max(64, depth), max_in_flight=self.settings.risk.max_inflight)
 
-        async def rewards() -> Sequence[int]:
-            history = await node.fee_history(5, [policy.percentile])
+        async def rewards(head: BlockRef) -> Sequence[int]:
+            history = await node.fee_history(5, [policy.percentile], head.number)
             return [row[0] for row in history.rewards]
 
         return Manager(_Both(node, executor), journal, signer, tuned, rewards)
@@ -223,12 +248,23 @@ class _Assembly:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{self.name}.live.db"
 
+    async def _operator(self, node: Node) -> Address:
+        """Whom a dry run simulates as, for it has no key: the last who was allowed to act for the desk."""
+        desk = _desk(self.desks)
+        if desk is None:
+            return bytes(20)
+        head = await node.block("latest")
+        blocks = await node.logs_range([appointments(desk)], self.since, head.number)
+        found = operators(each for block in blocks for each in block.logs)
+        if not found:
+            log.warning("dry.nobody", desk=f"0x{desk.hex()}", help="nobody may act for it: every simulation will fail")
+        return found[-1] if found else bytes(20)
+
     async def _kernel(self, node: Node) -> Kernel:
         risk, desk = self.settings.risk, _desk(self.desks)
-        since = min(adapter.interests(Nothing()).since for adapter, _ in self.desks)
         limits = Limits(risk.max_inflight, risk.max_fee_per_tx, risk.min_profit)
         wrap = directly if desk is None else through(desk)
-        return Kernel(self.desks, await node.block(max(0, since - 1)), self.chain.block_time // 1000, wrap, limits)
+        return Kernel(self.desks, await node.block(max(0, self.since - 1)), self.chain.block_time // 1000, wrap, limits)
 
 
 class _Both:
@@ -242,8 +278,8 @@ class _Both:
 class _Nobody:
     """The signer of a dry run: an address without a key."""
 
-    def __init__(self, chain_id: int) -> None:
-        self.address, self.chain_id = bytes(20), chain_id
+    def __init__(self, address: Address, chain_id: int) -> None:
+        self.address, self.chain_id = address, chain_id
 
     def sign(self, *args: Any) -> tuple[bytes, bytes]:
         raise Broken("a dry run was asked to sign")
@@ -261,11 +297,19 @@ class Nothing:
         return iter(())
 
 
+async def _greeted(node: Node) -> int:
+    """The chain id of a node that is there."""
+    try:
+        return await node.chain_id()
+    except NodeUnavailable as error:
+        raise ChainLost(f"the node does not answer: {error}", help="is it running, and is `rpc` right?") from error
+
+
 def _check(settings: Settings, name: str, chain: Chain, found: int) -> None:
-    """WrongChain, located, unless the node is on the configured chain."""
+    """Misconfigured, located, unless the node is on the configured chain."""
     if found != chain.id:
         what = f"the node is on chain {found}, not {chain.id}"
-        raise WrongChain(str(settings.fault(("chains", name, "id"), what, help="set the id of the chain you mean")))
+        raise settings.fault(("chains", name, "id"), what, help=f"set id = {found}, or point rpc to a node of {name}")
 
 
 def _patience(chain: Chain) -> Patience:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
 
 import structlog
 
+from keeper.chain.rpc import RpcError  # arrow: the one error that is neither ours nor the transport's
 from keeper.core.kernel import Kernel
 from keeper.errors import Retry
 from keeper.model import (
@@ -20,6 +22,7 @@ from keeper.model import (
     BlockBatch,
     BlockRef,
     Effect,
+    Hash,
     Outcome,
     Reason,
     Record,
@@ -32,6 +35,9 @@ from keeper.model import (
 from keeper.ports import ChainSource, Clock, StateReader, Transactions, Watcher
 
 log = structlog.get_logger("keeper")
+TROUBLE = (Retry, RpcError)  # the node failed, or refused; at the next block it is asked again
+GRACE: Final = 1.0  # seconds that a turn in progress has to end when we are asked to stop
+SENT: Final = (TxState.SIGNED, TxState.BROADCAST)
 
 
 async def nothing(ref: BlockRef) -> bool:
@@ -54,47 +60,63 @@ class Daemon:
         self.kernel = kernel
         self._source, self._transactions, self._reader = source, transactions, reader
         self._signer, self._clock, self._watchers, self._after = signer, clock, watchers, after
+        self._opening: tuple[int, int] | None = None  # block and coin (wei) at which we began to act
+        self._unresolved = set[Hash]()  # intents of an earlier process that may still be mined
         self._ready = False
         self._pump: asyncio.Task[None] | None = None
         self._busy = self._stopping = False
 
     async def run(self, blocks: int | None = None) -> None:
-        """Until ``stop``, the end of the source, or that many heads. Raises what must end the keeper."""
+        """Until ``stop``, the end of the source, or that many turns. Raises what must end the keeper."""
+        if self._stopping:
+            return
         async with asyncio.TaskGroup() as group:
             self._pump = group.create_task(self._follow(blocks))
 
     def stop(self) -> None:
-        """Graceful: the turn in progress ends, no other begins."""
+        """Graceful: the turn in progress ends, or is cut off after ``GRACE``, and no other begins.
+
+        Cutting it off is safe: what was signed is in the journal, and the next start takes it up.
+        """
         self._stopping = True
-        if self._pump is not None and not self._busy:
+        if self._pump is not None and self._busy:
+            asyncio.get_running_loop().call_later(GRACE, self._pump.cancel)
+        elif self._pump is not None:
             self._pump.cancel()
 
     async def _follow(self, blocks: int | None) -> None:
-        heads = 0
+        turns = 0
         async for event in self._source.events(self.kernel.ref.number + 1):
             self._busy = True
             began = self._clock.monotonic()
             self._show(self.kernel.absorb(event))
             if isinstance(event, Rollback):
-                log.warning("block.rolled_back", block=event.to.number)
+                self._rolled_back(event.to)
             if isinstance(event, BlockBatch) and event.head:
-                heads += 1
-                await self._turn(event.ref, began)
+                turns += await self._turn(event.ref, began)
                 going = await self._after(event.ref)
-                if not going or (blocks is not None and heads >= blocks):
+                if not going or (blocks is not None and turns >= blocks):
                     return
             self._busy = False
             if self._stopping:
                 return
 
-    async def _turn(self, ref: BlockRef, began: float) -> None:
+    def _rolled_back(self, to: BlockRef) -> None:
+        log.warning("block.rolled_back", block=to.number)
+        if self._opening is not None and to.number < self._opening[0]:
+            self._open(self._opening[1])  # the ledger has just forgotten it; no fee of the lost blocks is in it
+
+    async def _turn(self, ref: BlockRef, began: float) -> bool:
+        """Whether it was taken: a node in trouble costs a turn and nothing else."""
         try:
-            if not self._ready:
+            if self._opening is None:
                 await self._begin()
             self._hear(await self._transactions.on_block(ref))
-        except Retry as error:
+        except TROUBLE as error:
             log.warning("turn.skipped", block=ref.number, error=str(error))
-            return
+            return False
+        if not self._resolved(ref):
+            return False
         effects = self.kernel.decide()
         decided, sent = self._clock.monotonic() - began, None
         for effect in effects:
@@ -104,25 +126,52 @@ class Daemon:
                 sent = sent or self._clock.monotonic() - began
         for watcher in self._watchers:
             watcher.turn(Turn(ref, decided, sent))
+        return True
 
     async def _begin(self) -> None:
         """Start is recovery: what an earlier process left open comes first."""
-        events = await self._transactions.recover()
-        self.kernel.open(await self._reader.balance(self._signer))
+        events, coin = await self._recovered()
+        self._open(coin)
         self._hear(events)
-        self._ready = True
-        log.info("keeper.ready", block=self.kernel.ref.number, open=len(events))
+
+    async def _recovered(self) -> tuple[Sequence[TxEvent], int]:
+        """What is open, and our coin (wei) without its fees: the kernel counts those when it hears of its end."""
+        while True:
+            mined = await self._reader.nonce(self._signer)
+            events = await self._transactions.recover()
+            balance = await self._reader.balance(self._signer)
+            if mined == await self._reader.nonce(self._signer):  # else one was mined in between
+                receipts = {event.intent: event.receipt for event in events}
+                return events, balance + sum(receipt.fee for receipt in receipts.values() if receipt)
+
+    def _resolved(self, ref: BlockRef) -> bool:
+        """Whether every open nonce is one of which the kernel knows: until then it might do the same thing again.
+
+        Nothing is lost by waiting, because nonces are mined in order.
+        """
+        if self._unresolved:
+            log.info("keeper.recovering", block=ref.number, open=len(self._unresolved))
+        elif not self._ready:
+            self._ready = True
+            log.info("keeper.ready", block=ref.number)
+        return not self._unresolved
+
+    def _open(self, coin: int) -> None:
+        self._opening = self.kernel.ref.number, coin
+        self.kernel.open(coin)
 
     async def _submit(self, effect: Send, ref: BlockRef) -> Sequence[TxEvent]:
         try:
             return await self._transactions.submit(effect.intent, ref)
-        except Retry as error:
+        except TROUBLE as error:
             log.warning("submit.failed", purpose=effect.intent.purpose, error=str(error))
             return [TxEvent(effect.intent.id, TxState.ABANDONED, why=Reason.RPC_DEGRADED)]
 
     def _hear(self, events: Iterable[TxEvent]) -> None:
         for event in events:
             self._show(self.kernel.absorb(event))
+            strange = event.intent not in self.kernel.inflight and event.receipt is None
+            (self._unresolved.add if strange and event.state in SENT else self._unresolved.discard)(event.intent)
 
     def _show(self, effects: Iterable[Effect]) -> None:
         for effect in effects:

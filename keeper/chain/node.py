@@ -216,9 +216,10 @@ class Node:
     async def code(self, address: Address) -> bytes:
         return octets(await self._rpc.call("eth_getCode", to_hex(address), "latest"), "eth_getCode")
 
-    async def fee_history(self, blocks: int, percentiles: Sequence[float]) -> FeeHistory:
-        """Of the ``blocks`` up to the latest, with the priority fees at these percentiles of gas used."""
-        raw = codec.record(await self._rpc.call("eth_feeHistory", hex(blocks), "latest", list(percentiles)), "fees")
+    async def fee_history(self, blocks: int, percentiles: Sequence[float], newest: int | None = None) -> FeeHistory:
+        """Of the blocks up to ``newest`` (None: latest), with the priority fees at these percentiles of gas used."""
+        last = "latest" if newest is None else hex(newest)
+        raw = codec.record(await self._rpc.call("eth_feeHistory", hex(blocks), last, list(percentiles)), "fees")
         rewards = codec.array(raw.get("reward") if percentiles else [], "fees.reward")
         return FeeHistory(
             base_fees=_quantities(raw.get("baseFeePerGas"), "fees.baseFeePerGas"),

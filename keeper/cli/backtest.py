@@ -11,8 +11,6 @@ from keeper.chain.recording import Recording
 from keeper.chain.replay import Replay
 from keeper.cli import running, setup
 from keeper.cli.output import emit, table, usd
-from keeper.core.kernel import Kernel
-from keeper.model import Record
 from keeper.observe.decisions import DecisionLog, read
 from keeper.observe.tally import Tally
 from keeper.observe.watch import Logged
@@ -22,10 +20,11 @@ from keeper.settings import load
 
 def run(args: argparse.Namespace) -> int:
     setup.logging(args, level="warning")
-    return running.until_done(_backtest(args, Recording(Path(args.recording))))
+    running.until_stopped(_backtest(args, Recording(Path(args.recording))))
+    return 0
 
 
-async def _backtest(args: argparse.Namespace, recording: Recording) -> int:
+async def _backtest(args: argparse.Namespace, recording: Recording) -> None:
     files = [Path(file) for file in args.config] or recording.configs
     settings = load(files, setup.overrides(args))
     path = running.decisions(settings, "backtest")
@@ -36,38 +35,47 @@ async def _backtest(args: argparse.Namespace, recording: Recording) -> int:
         async with bootstrap.keeper(settings, bootstrap.Backtest(recording), watchers) as keeper:
             await running.run(keeper, None)
             assert keeper.replay is not None
-            data = _data(recording, keeper.kernel, keeper.replay, tally, path)
-    emit(args, data, table(("", f"backtest of {recording.folder}"), [(k, v) for k, v in data.items()]))
-    return 0
+            data = _data(recording, keeper.replay, tally, path)
+    emit(args, data, table(("", f"backtest of {recording.folder}"), _rows(data)))
 
 
-def _data(recording: Recording, kernel: Kernel, replay: Replay, tally: Tally, path: Path) -> dict[str, Any]:
-    won = tally.won
-    data = {
-        "blocks": recording.manifest.last - recording.manifest.first,
-        "blocks equal to the recorded": replay.equal,
-        "first block that differs": replay.differs or "none",
+def _data(recording: Recording, replay: Replay, tally: Tally, path: Path) -> dict[str, Any]:
+    """Money in US dollars, wad."""
+    return {
+        "blocks": len(recording.blocks),
+        "blocks_equal": replay.equal,
+        "differs_from": replay.differs,
         "decisions": compared(recording.decisions, path),
-        "transactions": f"{tally.sent} sent, {tally.reverted} reverted",
-        "won": len(won),
-        "gross gain": usd(sum(o.gain for o in won)),
-        "hedge cost": usd(sum(o.hedge for o in won)),
-        "decision log": str(path),
+        "transactions": {"sent": tally.sent, "reverted": tally.reverted, "refused": replay.refused},
+        "won": len(tally.won),
+        "gross_usd": sum(o.gain for o in tally.won),
+        "hedge_usd": sum(o.hedge for o in tally.won),
+        "decision_log": str(path),
     }
-    return data
+
+
+def _rows(d: dict[str, Any]) -> list[tuple[str, object]]:
+    sends = d["transactions"]
+    return [
+        ("blocks", d["blocks"]),
+        ("blocks equal to the recorded", d["blocks_equal"]),
+        ("first block that differs", d["differs_from"] or "none"),
+        ("decisions", d["decisions"]),
+        ("transactions", f"{sends['sent']} sent, {sends['reverted']} reverted, {sends['refused']} refused"),
+        ("won", d["won"]),
+        ("gross gain", usd(d["gross_usd"])),
+        ("hedge cost", usd(d["hedge_usd"])),
+        ("decision log", d["decision_log"]),
+    ]
 
 
 def compared(recorded: Path | None, ours: Path) -> str:
     """Whether the same was decided as in the recorded run, and if not, where they part."""
     if recorded is None:
         return "nothing to compare with"
-    (_, then), (_, now) = read(recorded), read(ours)
-    mine = list(now)
-    for count, record in enumerate(then):
-        if count >= len(mine) or mine[count] != record:
-            return f"{count} equal, then different from block {_block(record)} on"
-    return f"all {len(mine)} equal" if len(mine) == count + 1 else f"{count + 1} equal, then more"
-
-
-def _block(record: Record) -> int:
-    return record.block
+    then, now = (list(read(path)[1]) for path in (recorded, ours))
+    same = next((at for at, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
+    if same == len(then) == len(now):
+        return f"all {same} equal"
+    parting = (then if same < len(then) else now)[same]
+    return f"{same} equal, then different from block {parting.block} on"

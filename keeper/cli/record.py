@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 
 from keeper import bootstrap
+from keeper.chain.recording import fresh
 from keeper.cli import running, setup
-from keeper.cli.exit import on_first_signal
 from keeper.cli.output import emit
 from keeper.settings import Settings
 
@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> int:
     settings = setup.settings(args)
     setup.logging(args, settings)
     settings.require_environment()
-    folder = Path(args.out) if args.out else settings.record.folder
-    count = running.until_done(_record(settings, folder, args.blocks))
+    folder = fresh(Path(args.out) if args.out else settings.record.folder)
+    count = running.until_stopped(_record(settings, folder, args.blocks)) or 0
     emit(args, {"blocks": count, "folder": str(folder)}, f"recorded {count} blocks in {folder}")
     return 0
 
@@ -31,15 +31,7 @@ def run(args: argparse.Namespace) -> int:
 async def _record(settings: Settings, folder: Path, blocks: int | None) -> int:
     """The number of blocks written; the first signal ends it gracefully."""
     count = 0
-
-    async def write() -> None:
-        nonlocal count
-        async for ref in bootstrap.record(settings, folder, blocks):
-            count += 1
-            log.info("block.recorded", block=ref.number)
-
-    task, loop = asyncio.create_task(write()), asyncio.get_running_loop()
-    on_first_signal(lambda: loop.call_soon_threadsafe(task.cancel))
     with suppress(asyncio.CancelledError):
-        await task
+        async for ref, count in bootstrap.record(settings, folder, blocks):
+            log.info("block.recorded", block=ref.number, blocks=count)
     return count

@@ -9,6 +9,7 @@ import structlog
 
 from keeper import __version__, bootstrap
 from keeper.cli import running, setup
+from keeper.cli.exit import Usage
 from keeper.observe.decisions import DecisionLog
 from keeper.observe.watch import Logged, Spoken
 from keeper.ports import Watcher
@@ -22,18 +23,28 @@ def run(args: argparse.Namespace) -> int:
     settings = setup.settings(args)
     setup.logging(args, settings)
     settings.require_environment()
-    return running.until_done(_run(args, settings, _mode(args, settings)))
+    mode = _mode(args, settings)
+    if settings.record.enabled:
+        settings = running.with_fresh_recording(settings)
+    running.until_stopped(_run(args, settings, mode))
+    return 0
 
 
 def _mode(args: argparse.Namespace, settings: Settings) -> bootstrap.Mode:
-    if args.fork is not None:
-        url, block = args.fork
+    if args.fork is None:
+        return bootstrap.Live() if setup.armed(args, settings) else bootstrap.Dry(recorded=True)
+    if args.live:
+        raise Usage("--fork and --live contradict each other", help="a fork reaches no chain: leave --live out")
+    url, block = args.fork
+    try:
         return bootstrap.Fork(Endpoint(url).reveal(), block)
-    return bootstrap.Live() if setup.armed(args, settings) else bootstrap.Dry()
+    except ValueError as error:
+        raise Usage(f"--fork {error}", help="for example --fork http://127.0.0.1:8545@21000000") from None
 
 
-async def _run(args: argparse.Namespace, settings: Settings, mode: bootstrap.Mode) -> int:
+async def _run(args: argparse.Namespace, settings: Settings, mode: bootstrap.Mode) -> None:
     name = type(mode).__name__.lower()
+    log.info("run.starting", version=__version__, mode=name, sends=name != "dry", pid=os.getpid())
     path = running.decisions(settings, name)
     blocks = 1 if args.once else args.blocks
     chain = next(iter(settings.chains.values()), None)
@@ -41,9 +52,6 @@ async def _run(args: argparse.Namespace, settings: Settings, mode: bootstrap.Mod
     with DecisionLog(path, {"mode": name, "config": settings.fingerprint()}) as decisions:
         watchers: list[Watcher] = [Logged(decisions), Spoken(every)]
         async with bootstrap.keeper(settings, mode, watchers) as keeper:
-            log.info(
-                "run.started", version=__version__, mode=name, sends=name != "dry", pid=os.getpid(), decisions=str(path)
-            )
+            log.info("run.started", decisions=str(path))
             await running.run(keeper, blocks)
     log.info("run.ended", block=keeper.kernel.ref.number, inflight=len(keeper.kernel.inflight))
-    return 0

@@ -1,13 +1,15 @@
-"""What verbs that run a keeper share: signals, the end of tasks, the decision log's place."""
+"""What verbs that run a keeper share: signals, the end of tasks, where the decision log and the recording lie."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from keeper.bootstrap import Keeper
+from keeper.chain.recording import DECISIONS, fresh
 from keeper.cli.exit import on_first_signal
 from keeper.settings import Settings
 
@@ -24,6 +26,19 @@ def until_done(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
+def until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
+    """The same for what may last: the first signal cancels it, unless it has its own way to stop (see ``run``)."""
+
+    async def stoppable() -> T | None:
+        task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+        on_first_signal(lambda: loop.call_soon_threadsafe(task.cancel))
+        with suppress(asyncio.CancelledError):
+            return await task
+        return None
+
+    return until_done(stoppable())
+
+
 async def run(keeper: Keeper, blocks: int | None) -> None:
     """The daemon, until it is done, a signal asks for a graceful end, or something ends it."""
     loop = asyncio.get_running_loop()
@@ -32,8 +47,16 @@ async def run(keeper: Keeper, blocks: int | None) -> None:
 
 
 def decisions(settings: Settings, mode: str) -> Path:
-    """A new file for each run: the next free number."""
+    """Where the decision log goes: to the recording, if there is one, or into a new file with the next free number."""
+    if settings.record.enabled and mode in ("live", "dry"):
+        return settings.record.folder / DECISIONS
     folder = settings.keeper.state
     folder.mkdir(parents=True, exist_ok=True)
     taken = [int(p.stem.rsplit("-", 1)[1]) for p in folder.glob(f"decisions-{mode}-*.jsonl") if p.stem[-1].isdigit()]
     return folder / f"decisions-{mode}-{max(taken, default=0) + 1}.jsonl"
+
+
+def with_fresh_recording(settings: Settings) -> Settings:
+    """The same settings, with a recording's folder that is not in use."""
+    record = settings.record.model_copy(update={"folder": fresh(settings.record.folder)})
+    return settings.model_copy(update={"record": record})

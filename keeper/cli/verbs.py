@@ -42,6 +42,11 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", metavar="CANDLES.csv", help="walk a recorded price path instead of a made one")
 
 
+def _world(parser: argparse.ArgumentParser) -> None:
+    _demo(parser)
+    parser.add_argument("--pace", type=float, default=2.0, metavar="SECONDS", help="between blocks (default 2)")
+
+
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="catch up, decide once, stop")
     parser.add_argument("--blocks", type=count, metavar="N", help="stop after N blocks")
@@ -57,6 +62,23 @@ def _scan(parser: argparse.ArgumentParser) -> None:
 
 def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("account", metavar="ACCOUNT", help="its address, as the protocol knows it")
+
+
+RULES = ("reference", "span", "tims", "pmrm2", "pmrm1", "srm")
+SCHEMA = """\
+FILE is JSON; config/margin/README.md explains every key, and has an example per rule set beside it:
+  {"rules": "pmrm2",                                  or another of --rules
+   "parameters": {"factor": {"im": 1.1}},             what differs from the defaults of the rules
+   "feeds": {"underlyings": {"ETH": {"spot": 2000,    US dollars
+     "expiries": {"june": {"seconds": 604800, "forward": 2004, "rate": 0.05, "vol": 0.6}}}}},
+   "portfolio": {"cash": 500, "options": [{"expiry": "june", "type": "call", "strike": 2200, "size": -1}]}}
+"""
+
+
+def _margin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="portfolio, feeds and parameters, as JSON")
+    parser.add_argument("--rules", choices=RULES, help="wins over what the file says")
+    parser.epilog = SCHEMA
 
 
 def _record(parser: argparse.ArgumentParser) -> None:
@@ -79,9 +101,11 @@ def _none(_parser: argparse.ArgumentParser) -> None:
 
 VERBS = {
     "demo": Verb("Start", "a whole market in a crash, and the keeper at work in it", "keeper demo --seed 7", _demo),
+    "world": Verb("Start", "the demo's market, left running for the other verbs", "keeper world --pace 1", _world),
     "run": Verb("Run", "follow the chain, decide, and send if armed", "keeper run -c config/keeper.toml", _run),
     "scan": Verb("Look", "who is near liquidation, and what it would pay", "keeper scan --limit 20", _scan),
     "explain": Verb("Look", "one account: state, sums, decision and why", "keeper explain 0x52908400…", _explain),
+    "margin": Verb("Look", "what a portfolio must hold, line by line", "keeper margin config/margin/srm.json", _margin),
     "record": Verb("Data", "write what the chain says to a recording", "keeper record --blocks 7200", _record),
     "backtest": Verb("Data", "replay a recording and report", "keeper backtest recordings/crash", _backtest),
     "config": Verb("Config", "check the settings, or show what is in force", "keeper config show --origin", _config),

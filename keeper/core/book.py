@@ -58,10 +58,10 @@ class Book:
                     else:
                         self._put(change.key, change.after)
                         self._undo[-1][1].append(change)
+            self.interests = self._adapter.interests(self)
         except BaseException:
             self._pop()
             raise
-        self.interests = self._adapter.interests(self)
         return facts
 
     def _sources(self, batch: BlockBatch) -> list[Log | tuple[Read, bytes]]:
@@ -74,10 +74,10 @@ class Book:
         return batch.first == self.ref.number + 1  # skipped empty blocks: only the count can be checked
 
     def rollback(self, to: BlockRef) -> None:
-        """Undo blocks until ``to`` is the last one. Raises Broken when it lies deeper than DEPTH."""
+        """Undo blocks until ``to`` is the last one. Raises Broken, and undoes nothing, when it is none of those."""
+        if to.hash not in (self.ref.hash, *(ref.hash for ref, _ in self._undo)):
+            raise Broken(f"cannot roll the book back to block {to.number}: not among the last {DEPTH} blocks")
         while self.ref.hash != to.hash:
-            if not self._undo:
-                raise Broken(f"cannot roll the book back to block {to.number}: deeper than {DEPTH} blocks")
             self._pop()
         self.interests = self._adapter.interests(self)
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from keeper.core import health, planner, scanner
+from keeper.core.attempts import Attempt, Attempts
 from keeper.core.book import DEPTH, Book
 from keeper.core.ledger import Ledger
 from keeper.core.planner import Limits
 from keeper.errors import AdapterFault, Broken
 from keeper.model import (
+    Bid,
     BlockBatch,
     BlockRef,
     Call,
@@ -28,31 +31,24 @@ from keeper.model import (
     Gap,
     HealthReport,
     Interests,
+    Liquidate,
     Moment,
     Opportunity,
     Outcome,
     Reason,
-    Receipt,
     Record,
     Rollback,
     Send,
     Skip,
     TxEvent,
+    TxIntent,
     TxState,
     Wait,
 )
 from keeper.ports import Adapter, Strategy
 
-COOLDOWN = 3  # blocks an opportunity rests after a failed attempt
-FAULTS = (AdapterFault, ArithmeticError, LookupError, TypeError, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An action that was handed to the transaction manager."""
-
-    opportunity: Opportunity
-    decided: int  # block
+RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
+FAULTS: Final = (AdapterFault, ArithmeticError, LookupError, TypeError, ValueError)
 
 
 @dataclass
@@ -63,7 +59,8 @@ class Desk:
     book: Book
     strategies: Sequence[Strategy]
     paused: str = ""  # why, when the adapter has failed
-    shown: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # opportunity -> last decision logged
+    resumes: int = 0  # block from which a paused one is tried again
+    shown: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # what is on offer -> last decision logged
     unhealthy: dict[int, HealthReport] = field(default_factory=dict)
 
     def holdings(self) -> dict[str, int]:
@@ -83,11 +80,14 @@ class Kernel:
         self.desks = [Desk(adapter, Book(adapter, genesis), strategies) for adapter, strategies in desks]
         self.ref = genesis
         self.ledger = Ledger()
-        self.inflight: dict[bytes, Attempt] = {}  # intent id ->
+        self._attempts = Attempts()
         self._block_time, self._wrap, self._limits = block_time, wrap, limits
-        self._ended: dict[bytes, Attempt] = {}  # included, not final
         self._facts: dict[bytes, tuple[int, list[tuple[Desk, Fact]]]] = {}  # transaction -> block, facts
-        self._resting: dict[bytes, int] = {}  # opportunity -> block until which it rests
+
+    @property
+    def inflight(self) -> Mapping[bytes, Attempt]:
+        """What was handed to the transaction manager and may still be mined: intent -> attempt."""
+        return self._attempts.inflight
 
     # ── following ──
 
@@ -108,8 +108,8 @@ class Kernel:
         return []
 
     def _block(self, batch: BlockBatch) -> Iterator[Effect]:
-        before = {desk.adapter.name: desk.holdings() for desk in self.desks}
         for desk in self.desks:
+            before = desk.holdings()
             try:
                 facts = desk.book.apply(batch)
             except FAULTS as error:
@@ -117,48 +117,34 @@ class Kernel:
             for fact in facts:
                 self._facts.setdefault(fact.tx_hash, (batch.ref.number, []))[1].append((desk, fact))
                 yield Record(batch.ref.number, "chain.fact", _fact(desk, fact))
-            self.ledger.change(batch.ref.number, before[desk.adapter.name], desk.holdings(), "event")
+            self.ledger.change(batch.ref.number, before, desk.holdings(), "event")
         self.ref = batch.ref
-        self._forget(batch.ref.number - DEPTH)
+        self._attempts.forget(self.ref.number, self.ref.number - DEPTH)
+        for tx in [tx for tx, (number, _) in self._facts.items() if number < self.ref.number - DEPTH]:
+            del self._facts[tx]
 
     def _rollback(self, to: BlockRef) -> Iterator[Effect]:
         for desk in self.desks:
             desk.book.rollback(to)
         self.ledger.rollback(to.number)
         self._facts = {tx: seen for tx, seen in self._facts.items() if seen[0] <= to.number}
-        self._resting = {o: until for o, until in self._resting.items() if until <= to.number + COOLDOWN}
+        self._attempts.rollback(to.number)
         self.ref = to
         yield Record(to.number, "block.rolled_back", {"hash": to.hash})
 
-    def _forget(self, below: int) -> None:
-        for tx in [tx for tx, (number, _) in self._facts.items() if number < below]:
-            del self._facts[tx]
-        for o in [o for o, until in self._resting.items() if until < self.ref.number]:
-            del self._resting[o]
-
     # ── our transactions ──
 
-    def _transaction(self, event: TxEvent) -> Iterator[Effect]:
-        attempt = self.inflight.get(event.intent) or self._ended.get(event.intent)
-        yield Record(self.ref.number, f"tx.{event.state}", self._told(event, attempt))
-        match event:
-            case TxEvent(state=TxState.ABANDONED):  # never signed
-                self._rest(self.inflight.pop(event.intent, None))
-            case TxEvent(state=TxState.INCLUDED, receipt=Receipt() as receipt) if event.intent in self.inflight:
-                self._ended[event.intent] = self.inflight.pop(event.intent)
-                self._rest(None if receipt.ok else attempt)
-            case TxEvent(state=TxState.BROADCAST) if event.intent in self._ended:  # its block is no longer canonical
-                self.inflight[event.intent] = self._ended.pop(event.intent)
-            case TxEvent(state=TxState.CONFIRMED | TxState.CANCELLED | TxState.REPLACED, receipt=receipt):
-                if receipt is not None:
-                    self.ledger.add(receipt.block.number, "signer coin", -receipt.fee, "gas")
-                ended = self._ended.pop(event.intent, None) or self.inflight.pop(event.intent, None)
-                if ended is not None:
-                    yield self._outcome(ended, event)
+    def open(self, coin: int) -> None:
+        """The signer's coin (wei) when we begin; everything else the books have from their first block."""
+        self.ledger.add(self.ref.number, "signer coin", coin, "opening")
 
-    def _rest(self, failed: Attempt | None) -> None:
-        if failed is not None:
-            self._resting[failed.opportunity.id] = self.ref.number + COOLDOWN
+    def _transaction(self, event: TxEvent) -> Iterator[Effect]:
+        yield Record(self.ref.number, f"tx.{event.state}", self._told(event))
+        if event.receipt is not None and event.state in (TxState.CONFIRMED, TxState.CANCELLED):
+            self.ledger.add(event.receipt.block.number, "signer coin", -event.receipt.fee, "gas")
+        ended = self._attempts.hear(event, self.ref.number)
+        if ended is not None:
+            yield self._outcome(ended, event)
 
     def _outcome(self, attempt: Attempt, event: TxEvent) -> Outcome:
         o, receipt = attempt.opportunity, event.receipt
@@ -176,14 +162,16 @@ class Kernel:
         """What others did to the same account since we decided tells why we came too late."""
         if event.state is not TxState.CONFIRMED:
             return event.why or Reason.NOT_INCLUDED
+        o = attempt.opportunity
         since = (seen for number, seen in self._facts.values() if number > attempt.decided)
-        names = {fact.name for seen in since for _, fact in seen if fact.key == attempt.opportunity.key}
+        facts = (fact for seen in since for desk, fact in seen if desk.adapter.name == o.protocol)
+        names = {fact.name for fact in facts if fact.key == o.key}
         if "sold" in names or "liquidated" in names:
             return Reason.OUTBID
         return Reason.LOST_RACE if "flagged" in names else Reason.REVERTED_STATE_CHANGED
 
-    def _told(self, event: TxEvent, attempt: Attempt | None) -> Mapping[str, object]:
-        fields: dict[str, object] = {"intent": event.intent}
+    def _told(self, event: TxEvent) -> Mapping[str, object]:
+        attempt, fields = self._attempts.get(event.intent), dict[str, object](intent=event.intent)
         if attempt is not None:
             fields["purpose"] = _name(attempt.opportunity)
         if event.receipt is not None:
@@ -198,10 +186,6 @@ class Kernel:
     def _desk(self, protocol: str) -> Desk:
         return next(desk for desk in self.desks if desk.adapter.name == protocol)
 
-    def open(self, coin: int) -> None:
-        """The signer's coin (wei) when we begin; everything else the books have from their first block."""
-        self.ledger.add(self.ref.number, "signer coin", coin, "opening")
-
     # ── deciding ──
 
     def moment(self) -> Moment:
@@ -210,30 +194,62 @@ class Kernel:
 
     def decide(self) -> list[Effect]:
         """All that should be done now; to be called at the head of the chain only."""
-        at, effects = self.moment(), list[Effect]()
+        effects = list[Effect]()
         for desk in self.desks:
-            if desk.paused:
+            if desk.paused and self.ref.number < desk.resumes:
                 continue
             try:
-                effects += self._decide(desk, at)
+                thought = self._think(desk, self.moment())
             except FAULTS as error:
-                desk.paused = f"{type(error).__name__}: {error}"
-                why = {"protocol": desk.adapter.name, "why": desk.paused}
-                effects.append(Record(self.ref.number, "protocol.paused", why))
+                effects += self._pause(desk, f"{type(error).__name__}: {error}")
+            else:
+                effects += self._resume(desk)
+                effects += self._speak(desk, *thought)
         return effects
 
-    def _decide(self, desk: Desk, at: Moment) -> Iterator[Effect]:
+    def _pause(self, desk: Desk, why: str) -> Iterator[Effect]:
+        """Nothing of what it wanted this time is done; it is tried again after a while."""
+        if why != desk.paused:
+            yield Record(self.ref.number, "protocol.paused", {"protocol": desk.adapter.name, "why": why})
+        desk.paused, desk.resumes = why, self.ref.number + RETRY
+
+    def _resume(self, desk: Desk) -> Iterator[Effect]:
+        if desk.paused:
+            yield Record(self.ref.number, "protocol.resumed", {"protocol": desk.adapter.name})
+        desk.paused = ""
+
+    def _think(self, desk: Desk, at: Moment) -> tuple[list[HealthReport], list[tuple[Decision, TxIntent | None]]]:
+        """Everything that may fail. Nothing has happened yet when it does."""
+        busy = [attempt.opportunity for attempt in self.inflight.values()]
         reports = health.condemned(desk.adapter, desk.book, at)
-        yield from self._health(desk, reports)
         found = desk.adapter.opportunities(desk.book, reports, at)
-        ranked = scanner.rank(found, {a.opportunity.id for a in self.inflight.values()}, self._resting.keys())
-        decisions = [decision for o in ranked for decision in (_decide_one(desk.strategies, o),)]
-        mine = [a.opportunity for a in self.inflight.values() if a.opportunity.protocol == desk.adapter.name]
-        for decision in planner.choose(decisions, desk.adapter, desk.book, at, mine, self._limits):
-            yield from self._carry_out(desk, decision, at)
+        ranked = scanner.rank(found, {o.id for o in busy}, self._attempts.resting)
+        wanted = [_decide(desk.strategies, o) for o in ranked]
+        chosen = planner.choose(wanted, desk.adapter, desk.book, at, busy, self._limits)
+        return reports, [(decision, self._intent(desk, decision, at)) for decision in chosen]
+
+    def _intent(self, desk: Desk, decision: Decision, at: Moment) -> TxIntent | None:
+        if isinstance(decision, Wait | Skip):
+            return None
+        call = self._wrap(desk.adapter.calls(decision), at.timestamp + self._limits.horizon)
+        return planner.intent(decision, call, at, self._limits, _name)
+
+    def _speak(
+        self, desk: Desk, reports: Sequence[HealthReport], plans: Sequence[tuple[Decision, TxIntent | None]]
+    ) -> Iterator[Effect]:
+        """The decisions that are new, and what is to be sent. What is no longer on offer is forgotten."""
+        yield from self._health(desk, reports)
+        before, desk.shown = desk.shown, {d.opportunity.id: _said(d) for d, _ in plans}
+        for decision, intent in plans:
+            o = decision.opportunity
+            if before.get(o.id) != desk.shown[o.id]:
+                yield Record(self.ref.number, f"decision.{desk.shown[o.id][0]}", _decided(decision))
+            if intent is not None:
+                self._attempts.begin(intent.id, o, self.ref.number)
+                yield Send(intent)
 
     def _health(self, desk: Desk, reports: Sequence[HealthReport]) -> Iterator[Effect]:
-        """Log the accounts that crossed the line since the last block."""
+        """The accounts that crossed the line since the last time."""
         now = {report.key.id: report for report in reports}
         for report in (now[k] for k in sorted(now.keys() - desk.unhealthy.keys())):
             numbers = {"equity": report.equity, "requirement": report.requirement, "scenario": report.scenario}
@@ -242,27 +258,8 @@ class Kernel:
             yield Record(self.ref.number, "account.healthy", {"account": f"0x{gone:x}"})
         desk.unhealthy = now
 
-    def _carry_out(self, desk: Desk, decision: Decision, at: Moment) -> Iterator[Effect]:
-        o = decision.opportunity
-        why = decision.why if isinstance(decision, Wait | Skip) else ""
-        shown = type(decision).__name__.lower(), str(why)
-        if desk.shown.get(o.id) != shown:
-            desk.shown[o.id] = shown
-            yield Record(self.ref.number, f"decision.{shown[0]}", _decided(decision))
-        if isinstance(decision, Wait | Skip):
-            return
-        intent = planner.intent(
-            decision,
-            self._wrap(desk.adapter.calls(decision), at.timestamp + self._limits.horizon),
-            at,
-            self._limits,
-            _name,
-        )
-        self.inflight[intent.id] = Attempt(o, self.ref.number)
-        yield Send(intent)
 
-
-def _decide_one(strategies: Sequence[Strategy], o: Opportunity) -> Decision:
+def _decide(strategies: Sequence[Strategy], o: Opportunity) -> Decision:
     """The first strategy whose business it is; a refusal that the adapter knows of comes before any."""
     if o.refusal is not None:
         return Skip(o, o.refusal)
@@ -282,10 +279,18 @@ def _fact(desk: Desk, fact: Fact) -> Mapping[str, object]:
     return {**head, "who": fact.who, "tx": fact.tx_hash, **fact.amounts}
 
 
+def _said(decision: Decision) -> tuple[str, str]:
+    why = decision.why if isinstance(decision, Wait | Skip) else ""
+    return type(decision).__name__.lower(), str(why)
+
+
 def _decided(decision: Decision) -> Mapping[str, object]:
     o = decision.opportunity
-    costs = {name: getattr(o.costs, name) for name in o.costs.__slots__}
+    costs = {f"cost_{name}": getattr(o.costs, name) for name in o.costs.__slots__}
     fields = {"opportunity": o.id, "kind": o.kind, "account": f"0x{o.key.id:x}", "gain": o.gain, "net": o.net}
-    extra = {"why": decision.why} if isinstance(decision, Wait | Skip) else {}
-    until = {"until": decision.until} if isinstance(decision, Wait) else {}
-    return {**fields, **{f"cost_{name}": cost for name, cost in costs.items()}, **o.evidence, **extra, **until}
+    extra: dict[str, object] = {"why": decision.why} if isinstance(decision, Wait | Skip) else {}
+    if isinstance(decision, Wait):
+        extra["until"] = decision.until
+    if isinstance(decision, Bid | Liquidate):
+        extra["floor"] = decision.floor
+    return {**fields, **costs, **o.evidence, **extra}

@@ -14,7 +14,7 @@ class Entry:
     block: int
     place: str  # "signer coin", "options desk 0", "options account cash"
     amount: int  # smallest units of the place, signed
-    cause: str  # "opening", "gas", "own" (a transaction of ours in that block), "other"
+    cause: str  # "opening", "gas", or "event": what the books say of that block
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keeper.core.scanner import UPKEEP
-from keeper.model import Action, Bid, Call, Decision, Liquidate, Moment, Opportunity, Reason, Skip, TxIntent, Wait
+from keeper.model import Action, Call, Decision, Moment, Opportunity, Reason, Skip, TxIntent, Wait
 from keeper.ports import Adapter, View
 
 TX_GAS: Final = 2**24  # most gas of one transaction (EIP-7825)
@@ -33,31 +33,41 @@ def choose(
     inflight: Sequence[Opportunity],
     limits: Limits,
 ) -> list[Decision]:
-    """The same decisions in the same order; actions that do not fit beside the earlier ones become skips."""
-    chosen, gas, out = list(inflight), sum(o.needs.gas for o in inflight), list[Decision]()
+    """The same decisions in the same order; actions that do not fit beside the earlier ones become skips.
+
+    ``inflight`` is what is on its way already, of all protocols: it takes slots, gas and capital like the rest.
+    """
+    chosen, out = list(inflight), list[Decision]()
     for d in decisions:
-        o = d.opportunity
-        why = None if isinstance(d, Wait | Skip) else _too_much(o, chosen, gas, limits)
-        if why is None and isinstance(d, Bid | Liquidate) and adapter.afford(view, [*chosen, o], at) < 0:
-            why = Reason.CAPITAL_RESERVED
-        if why is not None:
-            d = Skip(o, why)
-        elif not isinstance(d, Wait | Skip):
-            chosen.append(o)
-            gas += o.needs.gas
+        if not isinstance(d, Wait | Skip):
+            why = _too_much(d.opportunity, chosen, limits) or _too_dear(d.opportunity, chosen, adapter, view, at)
+            if why is None:
+                chosen.append(d.opportunity)
+            else:
+                d = Skip(d.opportunity, why)
         out.append(d)
     return out
 
 
-def _too_much(o: Opportunity, chosen: Sequence[Opportunity], gas: int, limits: Limits) -> Reason | None:
-    if any(c.key == o.key and c.protocol == o.protocol and c.id != o.id for c in chosen) and o.kind not in UPKEEP:
-        return Reason.INFLIGHT_DUPLICATE  # another action on the same account
+def _too_much(o: Opportunity, chosen: Sequence[Opportunity], limits: Limits) -> Reason | None:
+    if any((c.protocol, c.key) == (o.protocol, o.key) for c in chosen):
+        return Reason.INFLIGHT_DUPLICATE  # one action on an account at a time
     if o.kind not in UPKEEP and o.net < limits.min_profit:
         return Reason.BELOW_MIN_PROFIT
-    if _gas_limit(o) * (o.at.base_fee + limits.tip) > limits.max_fee:
+    gas = _gas_limit(o)
+    if gas > TX_GAS or gas * (o.at.base_fee + limits.tip) > limits.max_fee:
         return Reason.GAS_ABOVE_CAP
-    if len(chosen) >= limits.max_inflight or gas + o.needs.gas > limits.block_gas:
+    if len(chosen) >= limits.max_inflight or gas + sum(map(_gas_limit, chosen)) > limits.block_gas:
         return Reason.SET_NOT_CHOSEN
+    return None
+
+
+def _too_dear(o: Opportunity, chosen: Sequence[Opportunity], adapter: Adapter, view: View, at: Moment) -> Reason | None:
+    """Nothing may leave less than nothing of own capital, unless it leaves no less than there was before."""
+    mine = [c for c in chosen if c.protocol == o.protocol]
+    left = adapter.afford(view, [*mine, o], at)
+    if left < 0 and left < adapter.afford(view, mine, at):
+        return Reason.CAPITAL_RESERVED
     return None
 
 
@@ -78,7 +88,7 @@ def intent(action: Action, call: Call, at: Moment, limits: Limits, name: Callabl
 
 def _gas_limit(o: Opportunity) -> int:
     """Half again what it is expected to take; what is not used costs nothing."""
-    return min(TX_GAS, o.needs.gas * 3 // 2 + OVERHEAD)
+    return o.needs.gas * 3 // 2 + OVERHEAD
 
 
 def _highest_fee(o: Opportunity, at: Moment, limits: Limits) -> int:

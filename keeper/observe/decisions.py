@@ -43,6 +43,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "outcome.lost": "an opportunity ended otherwise, and why",
         "risk.halted": "a limit was reached; nothing more is sent",
         "protocol.paused": "one protocol is left alone until it is well",
+        "protocol.resumed": "and is well again",
     }
 )
 

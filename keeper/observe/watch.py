@@ -27,7 +27,7 @@ class Logged:
 
 
 class Spoken:
-    """Says on the log what an operator wants to know as it happens, and a heartbeat every so many blocks."""
+    """Says on the log what an operator wants to know as it happens, and a heartbeat every so many turns."""
 
     def __init__(self, every: int) -> None:
         self._every, self._heads = every, 0
@@ -47,8 +47,9 @@ class Spoken:
 
     def turn(self, turn: Turn) -> None:
         self._heads += 1
+        took = round(1000 * turn.decided, 1)
+        log.debug("turn.done", block=turn.ref.number, decision_ms=took)
         if self._heads % self._every == 0:
-            took = round(1000 * turn.decided, 1)
             counts = {"decided": self._decided, "sent": self._sent, "won": self._won}
             log.info("heartbeat", block=turn.ref.number, decision_ms=took, **counts)
 

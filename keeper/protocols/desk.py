@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from keeper.errors import Broken
-from keeper.model import Address, Call
+from keeper.model import Address, Call, Log, LogFilter
 from keeper.protocols.abi import Contract, load
 
 ADDRESS = 2**160 - 1  # the bits of an argument that name an owner: an address, or the account's low end
@@ -34,6 +34,21 @@ def reason(revert: bytes) -> bytes:
 
 def _contract() -> Contract:
     return load("keeper.protocols.options")["Desk"]
+
+
+def appointments(desk: Address) -> LogFilter:
+    """The events that say who may act for the desk; see ``operators``."""
+    return LogFilter(desk, (_contract().events["Operator"].topic,))
+
+
+def operators(appointments: Iterable[Log]) -> list[Address]:
+    """Who may act for a desk, in the order of their appointment."""
+    allowed = dict[str, bool]()
+    for log in appointments:
+        said = _contract().event("Operator", log)
+        allowed.pop(said["who"], None)
+        allowed[said["who"]] = said["allowed"]
+    return [bytes.fromhex(who[2:]) for who, yes in allowed.items() if yes]
 
 
 def through(desk: Address) -> Callable[[tuple[Call, ...], int], Call]:

@@ -30,7 +30,7 @@ from keeper.tx.signer import Signer
 
 log = structlog.get_logger()
 
-Rewards = Callable[[], Awaitable[Sequence[int]]]  # tips (wei per gas) paid in recent blocks, one per block
+Rewards = Callable[[BlockRef], Awaitable[Sequence[int]]]  # tips (wei per gas) paid up to a block, one per block
 
 # Where a test may kill the process: each side of every step that another step relies on.
 FAULT_POINTS: Final = (
@@ -62,7 +62,7 @@ class Refused(Replan):
         self.detail = detail
 
 
-async def no_rewards() -> Sequence[int]:
+async def no_rewards(head: BlockRef) -> Sequence[int]:
     return ()
 
 
@@ -188,7 +188,7 @@ class Manager:
     async def _market(self, head: BlockRef) -> Fees:
         """Today's bid, asked for once per block."""
         if self._quoted is None or self._quoted[0] != head:
-            self._quoted = head, fees.market(head, await self._rewards(), self._settings.fees)
+            self._quoted = head, fees.market(head, await self._rewards(head), self._settings.fees)
         return self._quoted[1]
 
     # ─── signing and sending ──────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ import pytest
 from keeper.chain.node import Node
 from keeper.chain.rpc import connect
 from keeper.errors import RiskHalt
-from keeper.model import Call, Moment, Reason, TxEvent, TxIntent, TxState
+from keeper.model import BlockRef, Call, Moment, Reason, TxEvent, TxIntent, TxState
 from keeper.simulation.node import CHAIN_ID, Anvil
 from keeper.tx.answers import Answer, classify
 from keeper.tx.fees import Policy
@@ -214,8 +214,8 @@ async def test_it_works_through_the_keeper_s_own_client(rig: Rig, anvil: Anvil) 
     client = connect(str(anvil.ipc))
     node = Node(client)
 
-    async def rewards() -> list[int]:
-        return [reward for (reward,) in (await node.fee_history(5, [60])).rewards]
+    async def rewards(head: BlockRef) -> list[int]:
+        return [reward for (reward,) in (await node.fee_history(5, [60], head.number)).rewards]
 
     manager = Manager(node, rig.journal, rig.signer, SETTINGS, rewards)
     try:

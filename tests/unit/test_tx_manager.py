@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from keeper.errors import NodeUnavailable
-from keeper.model import Moment, Reason
+from keeper.model import BlockRef, Moment, Reason
 from keeper.tx.journal import Journal
 from keeper.tx.manager import Manager
 from keeper.units import GWEI
@@ -62,7 +62,7 @@ async def test_the_first_bid_is_the_market(rig: Rig) -> None:
 
 
 async def test_tips_that_were_paid_raise_the_bid(tmp_path: Path) -> None:
-    async def rewards() -> list[int]:
+    async def rewards(head: BlockRef) -> list[int]:
         return [0, 3 * GWEI, 3 * GWEI]
 
     chain = Chain()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from keeper.errors import Broken, Misconfigured, NodeUnavailable, RiskHalt
-from keeper.model import Call, Hash, Reason
+from keeper.model import BlockRef, Call, Hash, Reason
 from keeper.tx.fees import Policy
 from keeper.tx.journal import Journal
 from keeper.tx.manager import Manager
@@ -192,7 +192,7 @@ async def test_a_block_that_fails_half_way_through_the_questions_can_be_asked_ag
 async def test_a_market_that_cannot_be_asked_loses_no_news(tmp_path: Path) -> None:
     silent = False
 
-    async def rewards() -> list[int]:
+    async def rewards(head: BlockRef) -> list[int]:
         if silent:
             raise NodeUnavailable("connection refused")
         return []
@@ -217,7 +217,7 @@ async def test_a_market_that_cannot_be_asked_loses_no_news(tmp_path: Path) -> No
 async def test_a_reorg_is_not_forgotten_when_the_market_cannot_be_asked(tmp_path: Path) -> None:
     silent = False
 
-    async def rewards() -> list[int]:
+    async def rewards(head: BlockRef) -> list[int]:
         if silent:
             raise NodeUnavailable("connection refused")
         return []

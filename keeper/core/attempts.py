@@ -1,0 +1,85 @@
+"""What became of what we decided to do: from a transaction handed over to its one outcome.
+
+on its way ──included──► mined ──finalized──► forgotten          abandoned: it was never signed
+     ▲                     │                                     confirmed, cancelled, replaced: mined,
+     └─────broadcast───────┘  (its block is no longer canonical)      and told as an outcome, once
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from keeper.model import Opportunity, Reason, Receipt, TxEvent, TxState
+
+COOLDOWN: Final = 3  # blocks an opportunity rests after a failed attempt
+# Not a word about the opportunity itself: it is tried again at the next block.
+PASSING: Final = frozenset({Reason.NONCE_GAP, Reason.RPC_DEGRADED, Reason.RISK_TX_LIMIT})
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An action that was handed to the transaction manager."""
+
+    opportunity: Opportunity
+    decided: int  # block
+    mined: int | None = None  # block at which we heard that its nonce was used; None while it may still be mined
+    told: bool = False  # as an outcome: a reorg does not make a second one
+
+
+@dataclass
+class Attempts:
+    _open: dict[bytes, Attempt] = field(default_factory=dict)  # intent ->
+    _resting: dict[bytes, int] = field(default_factory=dict)  # opportunity -> last block in which it rests
+
+    def begin(self, intent: bytes, opportunity: Opportunity, block: int) -> None:
+        self._open[intent] = Attempt(opportunity, block)
+
+    def get(self, intent: bytes) -> Attempt | None:
+        return self._open.get(intent)
+
+    @property
+    def inflight(self) -> dict[bytes, Attempt]:
+        """Those that may still be mined: intent -> attempt."""
+        return {intent: attempt for intent, attempt in self._open.items() if attempt.mined is None}
+
+    @property
+    def resting(self) -> frozenset[bytes]:
+        """Opportunities that have just failed."""
+        return frozenset(self._resting)
+
+    def hear(self, event: TxEvent, block: int) -> Attempt | None:
+        """Take a step; the attempt when this was the first time that it ended.
+
+        Intents of an earlier process are not known here, and nothing is concluded from their events.
+        """
+        attempt = self._open.get(event.intent)
+        if attempt is None:
+            return None
+        match event:
+            case TxEvent(state=TxState.ABANDONED, why=why):
+                del self._open[event.intent]
+                if why not in PASSING:
+                    self._resting[attempt.opportunity.id] = block + COOLDOWN
+            case TxEvent(state=TxState.INCLUDED, receipt=receipt):
+                attempt.mined = block
+                if isinstance(receipt, Receipt) and not receipt.ok:
+                    self._resting[attempt.opportunity.id] = block + COOLDOWN
+            case TxEvent(state=TxState.BROADCAST):
+                attempt.mined = None
+            case TxEvent(state=TxState.CONFIRMED | TxState.CANCELLED | TxState.REPLACED):
+                attempt.mined = block if attempt.mined is None else attempt.mined
+                first, attempt.told = not attempt.told, True
+                return attempt if first else None
+            case TxEvent(state=TxState.FINALIZED):
+                del self._open[event.intent]
+        return None
+
+    def rollback(self, to: int) -> None:
+        """Failures in blocks above ``to`` have not happened."""
+        self._resting = {o: until for o, until in self._resting.items() if until <= to + COOLDOWN}
+
+    def forget(self, block: int, below: int) -> None:
+        """At ``block``: what has rested enough, and what was mined below ``below``."""
+        self._resting = {o: until for o, until in self._resting.items() if until >= block}
+        self._open = {i: a for i, a in self._open.items() if a.mined is None or a.mined >= below}

@@ -1,0 +1,98 @@
+"""Scenarios of one underlying: its profit and loss in each, the basis contingency, and the worst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from keeper.margin.black76 import Floats
+from keeper.margin.rules.book import Market
+from keeper.margin.rules.parameters import Fold, Range, Rules, Scenario, of
+from keeper.margin.rules.result import Scan
+from keeper.margin.rules.revalue import Valued, gains, value
+
+BASIS = "basis"
+
+
+@dataclass(frozen=True)
+class Scanning:
+    """One market under the scenarios of a rule set."""
+
+    market: Market
+    rules: Rules
+
+    @cached_property
+    def range(self) -> Range:
+        return of(self.rules.ranges, self.market.name) or Range()
+
+    @cached_property
+    def terms(self) -> tuple[Valued, ...]:
+        return self._valued(self.rules.scenarios)
+
+    def _valued(self, scenarios: Sequence[Scenario]) -> tuple[Valued, ...]:
+        return tuple(value(t, self.market.spot, scenarios, self.range, self.rules) for t in self.market.terms)
+
+    @cached_property
+    def factors(self) -> Floats:
+        """(S,) what spot is multiplied by."""
+        return np.array([one.factor(self.range) for one in self.rules.scenarios], dtype=np.float64)
+
+    @cached_property
+    def pnl(self) -> Floats:
+        """(S,) weighted profit and loss. Arrays come weighted from the clearing house."""
+        weights = np.array([one.weight for one in self.rules.scenarios], dtype=np.float64)
+        total = (self._options() + self._linear()) * weights
+        for one in self.market.arrays:
+            total = total - one.size * np.array(one.losses)
+        return total
+
+    def _options(self) -> Floats:
+        total = np.zeros(len(self.rules.scenarios))
+        for valued in self.terms:
+            carried = np.minimum(total, 0.0) if self.rules.fold == Fold.CARRY else total
+            total = carried + gains(valued, self.rules.scenarios, self.rules)
+        return total if not self._exposure or self.rules.fold == Fold.SUM else np.minimum(total, 0.0)
+
+    def _linear(self) -> Floats:
+        """Everything that moves in proportion to spot; it comes after all expiries."""
+        return (self.factors - 1) * self._exposure
+
+    @cached_property
+    def _exposure(self) -> float:
+        """US dollars per 100 % of spot, without options."""
+        m = self.market
+        perp = m.perp.size * m.perp.price if m.perp else 0.0
+        futures = sum(t.futures * t.variable for t in m.terms)
+        return perp + futures + (m.units + sum(one.units for one in m.assets)) * m.spot
+
+    @cached_property
+    def basis(self) -> float:
+        """The basis contingency, at most 0."""
+        b = self.rules.basis
+        if b is None:
+            return 0.0
+        moves = (Scenario(spot=b.up), Scenario(spot=b.down))
+        worst = ((v.term.tau, float((v.units @ v.gain).min())) for v in self._valued(moves))
+        return sum(min(change, 0.0) * (b.add + b.mult * tau) for tau, change in worst)
+
+    @property
+    def delta(self) -> float:
+        """Units of the underlying, all instruments."""
+        m = self.market
+        linear = self._exposure / m.spot if m.spot else 0.0
+        return linear + sum(v.spot_delta for v in self.terms) + sum(one.size * one.delta for one in m.arrays)
+
+
+def scan(name: str, together: Sequence[Scanning], offset: float, rules: Rules) -> Scan:
+    """The worst scenario of markets that are scanned together; gains count ``offset`` against other's losses."""
+    each = [one.pnl for one in together]
+    alone = len(each) == 1
+    total = each[0] if alone else sum((np.where(p < 0, p, p * offset) for p in each), np.zeros(len(rules.scenarios)))
+    pnl = [(one.title, float(p)) for one, p in zip(rules.scenarios, total, strict=True)]
+    if rules.basis is not None:
+        pnl.insert(0, (BASIS, sum(one.basis for one in together)))
+    worst = min(pnl, key=lambda one: one[1], default=("", 0.0))
+    return Scan(name, worst[0] if worst[1] < 0 else None, max(0.0, -worst[1]), tuple(pnl))

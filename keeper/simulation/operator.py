@@ -1,0 +1,87 @@
+"""The configuration that an operator of a simulated world would write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shutil import rmtree
+from typing import Final
+
+from keeper.simulation.node import CHAIN_ID
+from keeper.simulation.world import World
+
+TEMPLATE: Final = """schema = 1
+
+[keeper]
+name  = "demo"
+mode  = "live"
+state = "{folder}/state"
+
+[chains.local]
+id            = {chain_id}
+rpc           = "{rpc}"
+block_time    = "{block_time}s"
+confirmations = 1
+
+[signers.main]
+key = {{ file = "{folder}/key" }}
+
+[protocols.options]
+chain     = "local"
+adapter   = "options"
+desk      = "{desk}"
+account   = "{desk}/0"
+inventory = {inventory}
+reserve   = "$100000"
+floor     = "$200000"
+contracts = {{ {contracts} }}
+
+[strategies.upkeep]
+use       = "strategies.upkeep:Upkeep"
+protocols = ["options"]
+
+[strategies.instant]
+use       = "strategies.instant:Instant"
+protocols = ["options"]
+
+[strategies.dutch]
+use       = "strategies.dutch:Dutch"
+protocols = ["options"]
+
+[risk]
+max_inflight = 32
+
+[record]
+enabled = true
+folder  = "{folder}/recording"
+"""
+
+
+def configure(world: World, folder: Path) -> Path:
+    """Write ``keeper.toml`` and the key, valid in this world only, into ``folder``; forget what earlier worlds left."""
+    rmtree(folder / "recording", ignore_errors=True)
+    for journal in (folder / "state").glob("*.db*"):
+        journal.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    key, file = folder / "key", folder / "keeper.toml"
+    key.touch(mode=0o600)
+    key.write_text(world.keeper.key.hex())
+    file.write_text(
+        TEMPLATE.format(
+            folder=folder,
+            chain_id=CHAIN_ID,
+            rpc=world.node.ipc,
+            block_time=world.block_time,
+            desk=f"0x{world.desk.hex()}",
+            inventory=list(world.stock),
+            contracts=_contracts(world),
+        )
+    )
+    return file
+
+
+def _contracts(world: World) -> str:
+    c = world.contracts
+    single = {name: f'"0x{getattr(c, name).hex()}"' for name in ("clearing", "liquidator", "oracle", "params")}
+    lists = {name: ", ".join(f'"0x{a.hex()}"' for a in getattr(c, name)) for name in ("tokens", "pools")}
+    pairs = {**single, **{name: f"[{value}]" for name, value in lists.items()}, "since": c.since}
+    return ", ".join(f"{name} = {value}" for name, value in pairs.items())

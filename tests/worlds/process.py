@@ -1,0 +1,86 @@
+"""``keeper …`` as a process of its own, whose log is read as it speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+PATIENCE = 20.0  # seconds for anything that must happen
+
+
+class Process:
+    """``async with Process("run", "-c", file) as keeper``. Whatever happens, it does not outlive the block."""
+
+    def __init__(self, *arguments: object, cwd: Path | None = None) -> None:
+        self._arguments = [*map(str, arguments), "-v", "--log-format", "json"]
+        self._cwd = cwd
+        self.events: list[dict[str, Any]] = []  # what it logged
+        self.said = ""  # what else it printed on stderr
+        self._seen = 0
+        self._more = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        command = [sys.executable, "-m", "keeper", *self._arguments]
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(*command, cwd=self._cwd, stdout=pipe, stderr=pipe)
+        self._reader = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self.ended()
+
+    async def heard(self, *wanted: str, **fields: Any) -> dict[str, Any]:
+        """The next line of the log about one of these events, with these fields; AssertionError if there is none."""
+        async with asyncio.timeout(PATIENCE), self._more:
+            while True:
+                for at, line in enumerate(self.events[self._seen :], self._seen + 1):
+                    if line["event"] in wanted and fields.items() <= line.items():
+                        self._seen = at
+                        return line
+                assert not self._reader.done(), f"ended without {wanted}: {self.said or self.events[-3:]}"
+                await self._more.wait()
+
+    def has(self, event: str) -> bool:
+        return any(line["event"] == event for line in self.events)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ended(self) -> int:
+        """Its exit code, when all it said has been read."""
+        async with asyncio.timeout(PATIENCE):
+            await self._reader
+            return await self._process.wait()
+
+    @property
+    def stdout(self) -> str:
+        """Once it has ended."""
+        return self._out
+
+    async def _read(self) -> None:
+        out, err = self._process.stdout, self._process.stderr
+        assert out is not None and err is not None
+        printed = asyncio.create_task(out.read())
+        async for line in err:
+            self._take(line.decode())
+            async with self._more:
+                self._more.notify_all()
+        self._out = (await printed).decode()
+        async with self._more:
+            self._more.notify_all()
+
+    def _take(self, line: str) -> None:
+        try:
+            self.events.append(json.loads(line))
+        except json.JSONDecodeError:
+            self.said += line
