@@ -69,6 +69,9 @@ class _Closed:
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         return ()
 
+    def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
+        return ()
+
 
 class Boastful(MorphoBlue):
     def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:

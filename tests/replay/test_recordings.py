@@ -66,13 +66,6 @@ def lines(log: Path) -> list[str]:
 def test_its_own_recording_replays_to_the_same_decisions_and_receipts(run: Run) -> None:
     code, said = backtest(run.own)
     data = said["data"]
-    print(data)
     assert (code, data["blocks"], data["blocks_equal"], data["differs_from"]) == (0, 28, 28, None)
     assert lines(Path(data["decision_log"])) == lines(run.own / "decisions.jsonl")
     assert data["won"] > 3
-
-
-def test_y(run: Run) -> None:
-    code, said = backtest(run.beside)
-    data = said["data"]
-    print(data)

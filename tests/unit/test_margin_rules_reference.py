@@ -1,4 +1,4 @@
-"""The reference rules are those of the two other tellings: ``margin/portfolio.py`` and ``protocols/options/risk.py``."""
+"""The reference rules are those of both other tellings: ``margin/portfolio.py``, ``protocols/options/risk.py``."""
 
 from collections.abc import Iterator
 from typing import Any

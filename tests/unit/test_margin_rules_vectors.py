@@ -122,7 +122,7 @@ SPAN = [  # price move and volatility move in scan ranges, percent of the loss
 
 
 def test_the_sixteen_scenarios_are_those_of_span() -> None:
-    ours = [(one.ranges, one.by, 100 * one.weight) for one in PRESETS["span"].scenarios]
+    ours = [(one.ranges or 0.0, one.by, 100 * one.weight) for one in PRESETS["span"].scenarios]
     assert np.allclose(ours, SPAN, rtol=0, atol=1e-12)
 
 
