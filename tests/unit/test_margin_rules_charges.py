@@ -113,13 +113,13 @@ def doubted(name: str, parameters: dict[str, Any] | None = None, **said: Any) ->
         ({"rate_confidence": 0.55}, 0.55),
         ({"forward_confidence": 0.1}, 0.1),
         ({"vol_confidence": 0.6}, 0.6),
-        ({"vol_confidence": 0.6 - 1e-12}, 0.6),
+        ({"vol_confidence": 0.6 - 1e-9}, 0.6 - 1e-9),
     ],
 )
 def test_options_are_charged_when_a_feed_is_doubtful(said: dict[str, float], sure: float) -> None:
     held = [option("call", 2000, 3), option("put", 2000, -1)]
     result = doubted("option", options=held, expiries={"e": expiry(**{**SURE, **said})})
-    expected = -(1 - sure) * 0.5 * 4 * 2000 if sure < 0.6 or said.get("vol_confidence", 1) < 0.6 else 0
+    expected = -(1 - sure) * 0.5 * 4 * 2000 if sure < 0.6 else 0
     assert line(result, "confidence ETH e") == near((0, expected))
 
 
@@ -198,7 +198,7 @@ def test_options_have_a_minimum_per_contract(minimum: dict[str, float], least: f
 
 
 def test_a_loss_above_the_minimum_is_all_that_counts() -> None:
-    result = charged({**LOSS, "minimum": {"contract": 10}, "naked": {"mm": 0}}, **SHORT)
+    result = charged({**LOSS, "minimum": {"contract": 10}, "naked": OFF["naked"]}, **SHORT)
     assert result.requirement == near((200, 200))
 
 
@@ -219,8 +219,9 @@ def standard(held: list[dict[str, Any]], forward: float = 2000, **said: Any) -> 
         ([option("call", 2100, -1)], 2000, (-150, -0.10 * 2000)),
         ([option("call", 2020, -1)], 2000, (-150, -0.14 * 2000)),
         ([option("put", 2100, -1)], 2000, (-100 - 150, -100 - 300)),
-        ([option("put", 2100, -1)], -1 + 101, (-2000 - 150, -2000 - 300)),
-        ([option("put", 4100, -1)], 100, (-4000 * 1.075, -4000 * 1.075 * 1.05)),
+        ([option("put", 2100, -1)], 100, (-2100, -2100)),  # a put cannot lose more than its strike ...
+        ([option("put", 4100, -1)], 100, (-4100, -4100)),
+        ([option("put", 4100, -1)], 2000, (-2100 - 157.5, -2100 - 300)),  # ... nor need less than 7.5 % of its mark
         ([option("put", 1960, -1)], 2000, (-150, -0.13 * 2000)),
         ([option("call", 1900, -1), option("call", 2000, 1)], 2000, (-100, -100)),  # greatest loss
         ([option("call", 1900, -1), option("call", 2500, 1)], 2000, (-250, -400)),  # isolated is better
@@ -228,7 +229,8 @@ def standard(held: list[dict[str, Any]], forward: float = 2000, **said: Any) -> 
         ([option("put", 10, -1)], 2000, (-10, -10)),
         ([option("call", 2000, -1), option("put", 2000, 1)], 2000, (-150, -300)),
         ([option("call", 10, -1), option("call", 20, 1)], 2000, (-10, -10)),
-        ([option("call", 4000, -2), option("call", 3990, 1)], 5000, (-2000 - 300, -2000 - 600)),
+        # marks are of the forward, but what is out of the money is so against spot, which is 2,000
+        ([option("call", 4000, -2), option("call", 3990, 1)], 5000, (-2000 - 300, -2000 - 400)),
     ],
 )
 def test_an_expiry_takes_the_better_of_isolated_and_greatest_loss(

@@ -1,6 +1,7 @@
 """The reference rules are those of both other tellings: ``margin/portfolio.py``, ``protocols/options/risk.py``."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from keeper.margin.rules.result import Result
 from keeper.model import BlockRef, Key
 from keeper.protocols.options import oracle
 from keeper.protocols.options.columns import make_rules
+from keeper.protocols.options.maths import ln_wad
 from keeper.protocols.options.params import RiskParams, Shock, realistic
 from keeper.protocols.options.records import Leg, State, smile_key, step_key
 from keeper.protocols.options.risk import Market, Portfolio, Price
@@ -29,7 +31,11 @@ NAMES = ("ETH", "BTC")
 CONFIG = oracle.Config(
     slow_t=1800, fast_t=60, smile_t=600, smile_band=WAD // 2, max_age=300, smile_age=1200, window=1800
 )
-PARAMS = realistic(tuple(wad(depth) for depth in DEPTHS)).risk
+SHIPPED = realistic(tuple(wad(depth) for depth in DEPTHS)).risk
+# as the contract keeps them: it fills in the logarithms
+PARAMS = replace(
+    SHIPPED, scenarios=tuple(one._replace(ln=ln_wad(WAD + one.spot * 10**14)) for one in SHIPPED.scenarios)
+)
 SMILE = (0.65, -0.09, 0.09, 0.04)  # atm, skew, curv, rate
 
 
