@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SEED   ?= 1
 
-.PHONY: demo test check bench setup lock artifacts clean
+.PHONY: demo test check bench faults soak setup lock artifacts clean
 .DEFAULT_GOAL := help
 
 help:  ## these lines
@@ -22,6 +22,9 @@ check: $(VENV)/.dev  ## lint, format, types
 
 bench: $(VENV)/.dev $(VENV)/.node  ## the table of the README, measured here
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+faults: $(VENV)/.dev $(VENV)/.node  ## the fault matrix: its tests, and the share of rows that hold
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 setup: $(VENV)/.dev $(VENV)/.node  ## everything the above need
 

@@ -77,6 +77,7 @@ async def test_each_head_brings_its_logs_and_reads(anvil: Anvil, followed: Follo
         assert int.from_bytes(batch.reads["moment"][32:64], "big") == head.number
 
 
+@pytest.mark.fault("S13")
 async def test_a_reorg_of_three_blocks(anvil: Anvil, followed: Followed) -> None:
     _, head = await begin(anvil, followed)
     await anvil.do("anvil_mine", "0x3")
@@ -89,6 +90,7 @@ async def test_a_reorg_of_three_blocks(anvil: Anvil, followed: Followed) -> None
     ]
 
 
+@pytest.mark.fault("S18")
 async def test_a_silent_rollback(anvil: Anvil, followed: Followed) -> None:
     _, head = await begin(anvil, followed)
     await anvil.do("anvil_mine", "0x2")
@@ -108,6 +110,7 @@ async def test_a_snapshot_that_is_reverted_to_and_built_upon(anvil: Anvil, follo
     assert (rollback, numbers(new)) == (Rollback(head), [head.number + above for above in range(1, 6)])
 
 
+@pytest.mark.fault("S09")
 async def test_a_burst_of_blocks_skips_none(anvil: Anvil, followed: Followed) -> None:
     followed.limits = Limits(poll=0.05, depth=1_000)
     _, head = await begin(anvil, followed)
@@ -139,6 +142,7 @@ async def test_a_killed_node_is_lost_in_the_end(anvil: Anvil, followed: Followed
     assert [line["event"] for line in lines] == ["rpc.lost"]
 
 
+@pytest.mark.fault("R14")
 async def test_a_node_whose_chain_id_changes_is_left_when_it_is_dialled_again(anvil: Anvil, followed: Followed) -> None:
     await begin(anvil, followed)
     await anvil.do("anvil_setChainId", 5)
@@ -147,6 +151,7 @@ async def test_a_node_whose_chain_id_changes_is_left_when_it_is_dialled_again(an
         await followed.take(1)
 
 
+@pytest.mark.fault("R15")
 @pytest.mark.parametrize("followed", ["ws", "http"], indirect=True)
 async def test_another_chain_at_the_same_address_is_not_followed(anvil: Anvil, followed: Followed) -> None:
     followed.limits = replace(QUICK, patience=30.0)
@@ -157,6 +162,7 @@ async def test_another_chain_at_the_same_address_is_not_followed(anvil: Anvil, f
             await followed.take(1)
 
 
+@pytest.mark.fault("S01")
 async def test_a_lost_connection_costs_no_block(anvil: Anvil, followed: Followed) -> None:
     _, head = await begin(anvil, followed)
     await followed.node.reset()

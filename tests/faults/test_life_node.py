@@ -28,6 +28,7 @@ def run(scene: Scene, *flags: str) -> Process:
     return Process("run", "-c", scene.config, *(f"--set={one}" for one in sets), *flags)
 
 
+@pytest.mark.fault("R02")
 @pytest.mark.parametrize("flags", [("--live",), ("--set=keeper.mode=dry",)])
 async def test_a_node_that_goes_away_is_missed_and_then_ends_the_keeper_with_5(
     flags: tuple[str, ...], scene: Scene
@@ -50,6 +51,7 @@ async def test_a_node_that_was_never_there_ends_it_at_once(scene: Scene) -> None
     assert "help: is it running" in keeper.said
 
 
+@pytest.mark.fault("R05", "R06", "S03")
 async def test_a_node_that_froze_is_taken_up_again(scene: Scene) -> None:
     async with run(scene, "--live") as keeper:
         await keeper.heard("turn.done")
@@ -61,6 +63,7 @@ async def test_a_node_that_froze_is_taken_up_again(scene: Scene) -> None:
         assert await keeper.ended() == 0
 
 
+@pytest.mark.fault("R14")
 async def test_another_chain_at_the_same_place_ends_it_with_5(scene: Scene) -> None:
     async with run(scene, "--live") as keeper:
         await keeper.heard("turn.done")

@@ -85,6 +85,7 @@ class Story:
         return True
 
 
+@pytest.mark.fault("S12", "S13", "S14", "S16", "S18", "S21")
 @pytest.mark.parametrize(("reorg", "confirmations"), [(replaced, 5), (undone, 5), (replaced, 1)])
 async def test_lost_blocks_leave_no_trace_and_lost_transactions_are_sent_again(
     reorg: Callable[[Scene], None], confirmations: int, tmp_path: Path

@@ -49,6 +49,7 @@ async def ends_soon(keeper: Process, number: Signals) -> bool:
     return await keeper.ended() == 0 and time.monotonic() - began < SOON
 
 
+@pytest.mark.fault("C34")
 @BOTH
 async def test_between_two_blocks(number: Signals, scene: Scene) -> None:
     async with run(scene) as keeper:
@@ -57,6 +58,7 @@ async def test_between_two_blocks(number: Signals, scene: Scene) -> None:
     assert keeper.has("run.ended")
 
 
+@pytest.mark.fault("C34", "R06")
 @BOTH
 async def test_while_it_catches_up_with_a_node_that_does_not_answer(number: Signals, scene: Scene) -> None:
     async with run(scene) as keeper:
@@ -72,6 +74,7 @@ async def test_while_it_waits_for_the_node_at_the_start(scene: Scene) -> None:
         assert await ends_soon(keeper, SIGTERM)
 
 
+@pytest.mark.fault("C35")
 async def test_while_a_turn_is_in_progress(scene: Scene) -> None:
     async with run(scene, *slow(2)) as keeper:
         await keeper.heard("strategy.thinks")
@@ -79,6 +82,7 @@ async def test_while_a_turn_is_in_progress(scene: Scene) -> None:
     assert keeper.has("run.ended")
 
 
+@pytest.mark.fault("C37")
 async def test_a_second_one_forces(scene: Scene) -> None:
     async with run(scene, *slow(10_000)) as keeper:
         await keeper.heard("strategy.thinks")

@@ -44,6 +44,7 @@ async def test_reads_are_pinned_to_the_block_of_their_batch() -> None:
         assert batch.reads == {"price": batch.ref.hash}
 
 
+@pytest.mark.fault("S10", "S24")
 async def test_only_the_newest_block_known_is_the_head() -> None:
     chain = ScriptedChain()
     chain.play(("mine", 3, [HERE]), ("mine", 9))
@@ -109,6 +110,7 @@ async def test_heads_are_found_by_looking_where_nothing_is_pushed() -> None:
     assert refs(await waiting) == [chain.head.ref]
 
 
+@pytest.mark.fault("S09", "S10")
 async def test_a_burst_of_heads_skips_no_block() -> None:
     chain = ScriptedChain()
     stream = follow(chain)
@@ -129,6 +131,7 @@ async def test_a_burst_of_pushed_heads_costs_one_question_each() -> None:
     assert chain.asked - before == 5
 
 
+@pytest.mark.fault("S07", "S08")
 async def test_heads_pushed_twice_or_out_of_order_change_nothing() -> None:
     chain, clock = ScriptedChain(), VirtualClock()
     chain.mine(3)
@@ -143,6 +146,7 @@ async def test_heads_pushed_twice_or_out_of_order_change_nothing() -> None:
     assert [ref.number for ref in refs(await waiting)] == [4, 5]
 
 
+@pytest.mark.fault("S19")
 async def test_of_two_heads_pushed_at_one_height_the_later_is_followed() -> None:
     chain, clock = ScriptedChain(remembers=True), VirtualClock()
     stream = follow(chain, clock=clock)
@@ -185,6 +189,7 @@ async def test_a_pushed_head_that_died_at_once_is_forgotten() -> None:
 # ── changes of mind ──
 
 
+@pytest.mark.fault("S12", "S13", "S19")
 async def test_a_reorg_is_a_rollback_to_the_fork_and_then_the_new_blocks() -> None:
     chain = ScriptedChain()
     chain.mine(5)
@@ -207,6 +212,7 @@ async def test_a_longer_branch_is_followed_from_the_fork() -> None:
     assert [ref.number for ref in refs(new)] == [4, 5, 6, 7]
 
 
+@pytest.mark.fault("S18")
 async def test_a_head_that_stays_lower_is_a_rollback() -> None:
     chain = ScriptedChain()
     chain.mine(5)
@@ -216,6 +222,7 @@ async def test_a_head_that_stays_lower_is_a_rollback() -> None:
     assert await take(stream, 1) == [Rollback(chain.blocks[3].ref)]
 
 
+@pytest.mark.fault("R17")
 async def test_a_head_that_is_lower_for_a_moment_is_not() -> None:
     chain, clock = ScriptedChain(pushes=False), VirtualClock()
     stream = follow(chain, clock=clock)

@@ -17,6 +17,7 @@ from keeper.testing.clock import VirtualClock
 from tests.unit.following import FAR, HERE, TOPIC, follow, refs, take
 
 
+@pytest.mark.fault("R02", "R05")
 @pytest.mark.parametrize(
     "error",
     [NodeUnavailable("closed"), RateLimited("slow down"), StaleRead("unknown block"), RpcError("n", -32603, "oops")],
@@ -38,6 +39,7 @@ async def test_trouble_that_stays_ends_in_chain_lost_after_the_patience() -> Non
     assert 30 <= clock.monotonic() <= 31 + Limits().backoff
 
 
+@pytest.mark.fault("R01")
 async def test_pauses_between_tries_grow_up_to_the_limit() -> None:
     chain, clock = ScriptedChain(), VirtualClock(auto=True)
     chain.fail(10_000, NodeUnavailable("refused"))
@@ -46,6 +48,7 @@ async def test_pauses_between_tries_grow_up_to_the_limit() -> None:
     assert chain.asked < 70
 
 
+@pytest.mark.fault("G03")
 async def test_losing_and_finding_the_node_is_told_once_each() -> None:
     chain = ScriptedChain()
     stream = follow(chain)
@@ -69,6 +72,7 @@ async def test_a_node_that_is_back_without_news_is_told_too() -> None:
     waiting.cancel()
 
 
+@pytest.mark.fault("S22")
 async def test_a_reorg_in_mid_question_is_no_lost_node() -> None:
     chain = ScriptedChain()
     stream = follow(chain)
@@ -79,6 +83,7 @@ async def test_a_reorg_in_mid_question_is_no_lost_node() -> None:
     assert lines == []
 
 
+@pytest.mark.fault("S23", "G03")
 async def test_a_head_that_stands_still_is_told_once() -> None:
     chain, clock = ScriptedChain(), VirtualClock()
     stream = follow(chain, limits=Limits(max_head_age=20), clock=clock)
@@ -104,6 +109,7 @@ async def test_a_head_that_moves_in_time_is_not_stale() -> None:
     assert lines == []
 
 
+@pytest.mark.fault("R14")
 async def test_another_chain_id_after_reconnecting_stops_the_keeper() -> None:
     chain = ScriptedChain()
     stream = follow(chain)
@@ -114,6 +120,7 @@ async def test_another_chain_id_after_reconnecting_stops_the_keeper() -> None:
         await take(stream, 1)
 
 
+@pytest.mark.fault("R15")
 async def test_another_genesis_after_reconnecting_stops_the_keeper() -> None:
     chain = ScriptedChain()
     stream = follow(chain)
@@ -148,6 +155,7 @@ async def test_logs_that_name_another_block_than_their_number_are_asked_for_agai
         await take(follow(chain, limits=FAR), 10)
 
 
+@pytest.mark.fault("S01", "S06")
 async def test_heads_are_asked_for_again_on_a_new_connection() -> None:
     chain, clock = ScriptedChain(), VirtualClock()
     stream = follow(chain, clock=clock)
@@ -160,6 +168,7 @@ async def test_heads_are_asked_for_again_on_a_new_connection() -> None:
     assert refs(await waiting) == [chain.head.ref]
 
 
+@pytest.mark.fault("S03")
 async def test_a_subscription_that_died_alone_is_renewed() -> None:
     chain = ScriptedChain()
     stream = follow(chain)

@@ -95,6 +95,7 @@ def raise_with_canary() -> None:
         raise RuntimeError(f"password {CANARY} refused") from error
 
 
+@pytest.mark.fault("L01")
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("ours", [True, False])
@@ -122,6 +123,7 @@ class Holder:
         return f"Holder({CANARY})"
 
 
+@pytest.mark.fault("L01")
 def test_a_traceback_shows_no_local_variables() -> None:
     stream = io.StringIO()
     setup("json", stream=stream)
@@ -184,6 +186,7 @@ def test_a_broken_log_call_does_not_print_its_arguments(capfd: pytest.CaptureFix
 # ─── text from elsewhere ──────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("L04", "A16")
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_contract_cannot_forge_a_line_or_move_the_cursor(format: Literal["console", "json"]) -> None:
     stream = io.StringIO()
@@ -193,6 +196,7 @@ def test_a_contract_cannot_forge_a_line_or_move_the_cursor(format: Literal["cons
     assert shown.count("\n") == 1 and "\x1b" not in shown
 
 
+@pytest.mark.fault("L04", "A16")
 def test_a_field_has_an_end() -> None:
     stream = io.StringIO()
     setup("json", stream=stream)

@@ -73,6 +73,7 @@ async def test_calls_at_the_same_time_share_one_connection(server: Server, rpc: 
     assert (answers, server.connections) == (list(range(20)), 1)
 
 
+@pytest.mark.fault("R11")
 @on_streams
 async def test_answers_find_their_call_whatever_their_order(server: Server, rpc: Rpc) -> None:
     held: list[bytes] = []
@@ -85,6 +86,7 @@ async def test_answers_find_their_call_whatever_their_order(server: Server, rpc:
     assert await asyncio.gather(*(rpc.call("m", n) for n in range(3))) == [0, 1, 2]
 
 
+@pytest.mark.fault("R11")
 @on_streams
 async def test_two_batches_whose_answers_are_swapped_keep_their_own(server: Server, rpc: Rpc) -> None:
     held: list[bytes] = []
@@ -111,6 +113,7 @@ async def test_without_orjson_the_same_is_said(server: Server, rpc: Rpc, monkeyp
     assert await rpc.batch([("m", ["é", [None]])]) == ["é"]
 
 
+@pytest.mark.fault("F06")
 @on_http
 async def test_the_environment_does_not_choose_a_proxy(
     server: Server, rpc: Rpc, monkeypatch: pytest.MonkeyPatch
@@ -125,6 +128,7 @@ async def test_the_environment_does_not_choose_a_proxy(
 BAD_IDS = [None, 10**6, "1", True, 1.0, [1], {"a": 1}]
 
 
+@pytest.mark.fault("R10", "S05")
 @on_streams
 @pytest.mark.parametrize("bad", BAD_IDS, ids=repr)
 async def test_an_answer_with_another_id_is_dropped(server: Server, rpc: Rpc, bad: Any) -> None:
@@ -133,6 +137,7 @@ async def test_an_answer_with_another_id_is_dropped(server: Server, rpc: Rpc, ba
     assert rpc.dropped == 1
 
 
+@pytest.mark.fault("R10")
 @on_http
 @pytest.mark.parametrize("bad", BAD_IDS, ids=repr)
 async def test_over_http_an_answer_with_another_id_is_no_answer(server: Server, rpc: Rpc, bad: Any) -> None:
@@ -162,6 +167,7 @@ GARBAGE = {
 }
 
 
+@pytest.mark.fault("S05", "R28")
 @on_streams
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 async def test_garbage_is_counted_and_the_listener_lives(server: Server, rpc: Rpc, garbage: bytes) -> None:
@@ -170,6 +176,7 @@ async def test_garbage_is_counted_and_the_listener_lives(server: Server, rpc: Rp
     assert (server.connections, rpc.dropped > 0) == (1, True)
 
 
+@pytest.mark.fault("R09", "R28")
 @on_http
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 async def test_garbage_over_http_is_a_node_that_is_not_there(server: Server, rpc: Rpc, garbage: bytes) -> None:
@@ -193,6 +200,7 @@ async def test_an_error_that_is_no_object_is_not_an_answer(server: Server, rpc: 
         await rpc.call("m")
 
 
+@pytest.mark.fault("R27", "S04")
 @everywhere
 async def test_an_endless_answer_is_cut_off_and_the_next_call_is_served(server: Server, rpc: Rpc) -> None:
     server.reply = lambda request: result(request, "x" * 3 * LIMIT)
@@ -202,6 +210,7 @@ async def test_an_endless_answer_is_cut_off_and_the_next_call_is_served(server: 
     assert await rpc.call("m", 1) == 1
 
 
+@pytest.mark.fault("R27")
 @on_ipc
 async def test_a_line_that_never_ends_is_cut_off(server: Server, rpc: Rpc) -> None:
     ended: list[Any] = []
@@ -286,6 +295,7 @@ async def test_error_data_that_is_no_hex_is_empty(server: Server, rpc: Rpc, data
     assert caught.value.data == b""
 
 
+@pytest.mark.fault("R07", "R08")
 @on_http
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, NodeUnavailable), (401, NodeUnavailable)])
 async def test_http_statuses_become_our_errors(server: Server, rpc: Rpc, status: int, kind: type[KeeperError]) -> None:
@@ -295,6 +305,7 @@ async def test_http_statuses_become_our_errors(server: Server, rpc: Rpc, status:
     assert len(server.requests) == 1
 
 
+@pytest.mark.fault("F04")
 @pytest.mark.parametrize("server", ["http", "ws"], indirect=True)
 async def test_redirects_are_not_followed(server: Server, rpc: Rpc) -> None:
     server.status, server.headers = 307, {"Location": "/elsewhere"}

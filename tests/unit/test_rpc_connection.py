@@ -36,6 +36,7 @@ on_ws = pytest.mark.parametrize("server", ["ws"], indirect=True)
 # ── time, and the end of connections ──
 
 
+@pytest.mark.fault("R05", "R06")
 @everywhere
 async def test_silence_ends_at_the_deadline_of_the_call(server: Server, rpc: Rpc) -> None:
     server.reply = lambda _: ()
@@ -44,6 +45,7 @@ async def test_silence_ends_at_the_deadline_of_the_call(server: Server, rpc: Rpc
     assert rpc._pending == {}
 
 
+@pytest.mark.fault("R05")
 @on_streams
 async def test_an_answer_after_the_deadline_is_dropped(server: Server, rpc: Rpc) -> None:
     server.reply = lambda _: ()
@@ -54,6 +56,7 @@ async def test_an_answer_after_the_deadline_is_dropped(server: Server, rpc: Rpc)
     assert (rpc.dropped, server.connections) == (1, 1)
 
 
+@pytest.mark.fault("R06")
 @everywhere
 async def test_a_cancelled_call_leaves_nothing_behind(server: Server, rpc: Rpc) -> None:
     server.reply = lambda _: ()
@@ -64,6 +67,7 @@ async def test_a_cancelled_call_leaves_nothing_behind(server: Server, rpc: Rpc) 
     assert rpc._pending == {}
 
 
+@pytest.mark.fault("R03", "R04", "S01")
 @on_streams
 async def test_a_broken_connection_fails_what_waits_and_nothing_is_sent_again(server: Server, rpc: Rpc) -> None:
     server.reply = lambda _: ()
@@ -137,6 +141,7 @@ async def test_a_session_ends_with_its_connection(server: Server, rpc: Rpc) -> N
     assert rpc.session == second
 
 
+@pytest.mark.fault("S03")
 @on_ws
 async def test_a_connection_that_answers_no_ping_is_given_up(server: Server) -> None:
     server.pongs, ended = False, asyncio.Event()
@@ -171,6 +176,7 @@ async def test_a_payload_right_behind_the_answer_is_not_lost(server: Server, rpc
     await until(lambda: heads == ["first"])
 
 
+@pytest.mark.fault("S06")
 @on_streams
 async def test_a_subscription_ends_with_its_connection(server: Server, rpc: Rpc) -> None:
     heads: list[Any] = []

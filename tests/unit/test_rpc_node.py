@@ -79,6 +79,7 @@ async def test_before_eip_1559_the_base_fee_is_nothing(script: Script, node: Nod
     assert (await node.block(7)).base_fee == 0
 
 
+@pytest.mark.fault("R12", "R13")
 @pytest.mark.parametrize("field", sorted(block()))
 @pytest.mark.parametrize("bad", [None, 7, "7", "0x", "-0x7", "0xzz", [], {}, "0x" + "f" * 65], ids=repr)
 def test_a_malformed_field_of_a_block_is_named(field: str, bad: Any) -> None:
@@ -86,12 +87,14 @@ def test_a_malformed_field_of_a_block_is_named(field: str, bad: Any) -> None:
         codec.header(block() | {field: bad})
 
 
+@pytest.mark.fault("R13")
 @pytest.mark.parametrize("field", sorted(set(block()) - {"baseFeePerGas"}))
 def test_a_missing_field_of_a_block_is_named(field: str) -> None:
     with pytest.raises(NodeUnavailable, match=rf"block\.{field}"):
         codec.header(without(block(), field))
 
 
+@pytest.mark.fault("R13", "A28")
 @pytest.mark.parametrize("field", sorted(set(on_wire(LOG)) - {"removed"}))
 @pytest.mark.parametrize("bad", [None, 7, "7", "0xz", {}, [7]], ids=repr)
 def test_a_malformed_field_of_a_log_is_named(field: str, bad: Any) -> None:
@@ -99,11 +102,13 @@ def test_a_malformed_field_of_a_log_is_named(field: str, bad: Any) -> None:
         codec.placed_log(on_wire(LOG) | {field: bad})
 
 
+@pytest.mark.fault("S20")
 def test_a_log_that_was_removed_is_none() -> None:
     with pytest.raises(NodeUnavailable, match=r"log\.removed"):
         codec.placed_log(on_wire(LOG, removed=True))
 
 
+@pytest.mark.fault("R13")
 @given(st.one_of(st.none(), st.integers(), st.text(), st.lists(st.integers()), st.dictionaries(st.text(), st.text())))
 def test_no_answer_whatever_raises_anything_but_our_errors(answer: Any) -> None:
     for parse in (codec.header, codec.placed_log, lambda value: codec.quantity(value, "n")):
@@ -139,6 +144,7 @@ async def test_the_chain_is_named_by_id_and_genesis(script: Script, node: Node) 
     assert (await node.chain_id(), await node.genesis_hash()) == (31337, BLOCK)
 
 
+@pytest.mark.fault("R12", "R13")
 @pytest.mark.parametrize("bad", [None, 1, "1", "0x-1", {}], ids=repr)
 async def test_a_chain_id_that_is_no_number_is_no_answer(script: Script, node: Node, bad: Any) -> None:
     script.answers |= {"eth_chainId": bad, "eth_getBlockByNumber": block(number="0x0")}
@@ -181,12 +187,14 @@ async def test_a_log_found_by_two_queries_comes_once_and_in_block_order(script: 
     assert (await node.contents(header(LOG, FOREIGN), wanted, ())).logs == (FOREIGN, LOG)
 
 
+@pytest.mark.fault("R31")
 async def test_logs_that_the_bloom_promises_and_that_do_not_come_are_a_stale_read(script: Script, node: Node) -> None:
     script.answers["eth_getLogs"] = []
     with pytest.raises(StaleRead, match="without some of its logs"):
         await node.contents(header(LOG), WANTED, ())
 
 
+@pytest.mark.fault("R31")
 async def test_logs_that_come_only_when_all_are_asked_for_are_a_stale_read(script: Script, node: Node) -> None:
     script.answers["eth_getLogs"] = lambda query: [] if "address" in query else [on_wire(LOG)]
     with pytest.raises(StaleRead, match="without some of its logs"):
@@ -229,6 +237,7 @@ async def test_a_read_that_reverts_is_empty(script: Script, node: Node) -> None:
     assert (await node.contents(header(), (), (Read("price", POOL, b""),))).reads == {"price": b""}
 
 
+@pytest.mark.fault("S22")
 async def test_a_read_of_a_dead_block_is_a_stale_read(script: Script, node: Node) -> None:
     script.answers["eth_call"] = refusal(-32001, "Resource not found")
     with pytest.raises(StaleRead):
@@ -291,6 +300,7 @@ def numbered(place: str, _full: bool) -> Any:
     return block(number=place)
 
 
+@pytest.mark.fault("R30")
 @pytest.mark.parametrize("limit", [1, 3, 100])
 async def test_a_range_is_halved_until_the_node_takes_it(script: Script, node: Node, limit: int) -> None:
     script.answers |= {"eth_getLogs": ranged(limit), "eth_getBlockByNumber": numbered}
@@ -303,6 +313,7 @@ async def test_a_single_block_that_is_refused_is_an_error(script: Script, node: 
         await node.logs_range(WANTED, 5, 6)
 
 
+@pytest.mark.fault("R31")
 async def test_a_range_above_the_head_of_the_node_is_a_stale_read(script: Script, node: Node) -> None:
     script.answers |= {"eth_getLogs": [], "eth_getBlockByNumber": None}
     with pytest.raises(StaleRead):

@@ -76,6 +76,7 @@ def say_nothing(server: Server) -> None:
     server.reply = lambda _: ()
 
 
+@pytest.mark.fault("R34", "R08", "L02")
 @pytest.mark.parametrize("trouble", [echo_the_url, refuse, redirect, babble, flood, say_nothing])
 async def test_no_failure_of_a_call_shows_the_url(
     server: Server, trouble: Callable[[Server], None], caplog: pytest.LogCaptureFixture
@@ -111,6 +112,7 @@ async def test_a_follower_that_gives_up_does_not_show_the_url(server: Server) ->
     assert lines
 
 
+@pytest.mark.fault("R34", "L02")
 async def test_a_refused_transaction_does_not_show_the_url(server: Server) -> None:
     echo_the_url(server)
     rpc = connect(with_secrets(server.url))
@@ -130,6 +132,7 @@ def test_the_secrets_reach_the_node_all_the_same() -> None:
     assert Endpoint(with_secrets("https://node.example")).url == with_secrets("https://node.example")
 
 
+@pytest.mark.fault("L05", "A15")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -108,6 +108,7 @@ async def test_no_block_no_receipt(script: Script, node: Node, answer: Any) -> N
     assert await node.receipt(TX) is None
 
 
+@pytest.mark.fault("R13", "T36")
 @pytest.mark.parametrize("field", ["transactionHash", "status", "gasUsed", "effectiveGasPrice"])
 @pytest.mark.parametrize("bad", [None, "0xzz", 1], ids=repr)
 async def test_a_malformed_receipt_is_no_answer(script: Script, node: Node, field: str, bad: Any) -> None:
@@ -116,6 +117,7 @@ async def test_a_malformed_receipt_is_no_answer(script: Script, node: Node, fiel
         await node.receipt(TX)
 
 
+@pytest.mark.fault("R22")
 async def test_the_receipt_of_another_transaction_is_no_answer(script: Script, node: Node) -> None:
     script.answers["eth_getTransactionReceipt"] = receipt(transactionHash=word(PARENT))
     with pytest.raises(NodeUnavailable):
@@ -128,6 +130,7 @@ async def test_nonce_balance_and_code_are_of_the_latest_block(script: Script, no
     assert {params[1] for _, params in script.asked} == {"latest"}
 
 
+@pytest.mark.fault("R12")
 @pytest.mark.parametrize("bad", [None, 5, "5", "0x" + "f" * 65], ids=repr)
 async def test_a_nonce_that_is_no_number_is_no_answer(script: Script, node: Node, bad: Any) -> None:
     script.answers["eth_getTransactionCount"] = bad
@@ -158,6 +161,7 @@ async def test_a_refused_transaction_is_in_lower_case_and_not_raised(script: Scr
     assert (answer.accepted, answer.error) == (False, "insufficient funds for gas * price + value")
 
 
+@pytest.mark.fault("R25")
 @pytest.mark.parametrize("bad", [None, "0x", word(TX), {}, 5], ids=repr)
 async def test_an_answer_that_is_not_the_hash_says_nothing(script: Script, node: Node, bad: Any) -> None:
     script.answers["eth_sendRawTransaction"] = bad
@@ -170,6 +174,7 @@ async def test_a_rate_limit_says_nothing_about_the_transaction(script: Script, n
     assert (await node.send(RAW)).error.startswith("transport: ")
 
 
+@pytest.mark.fault("R03", "R07")
 async def test_a_connection_lost_after_sending_says_nothing_and_nothing_is_repeated(script: Script, node: Node) -> None:
     def hang_up(_raw: str) -> None:
         raise ConnectionError
