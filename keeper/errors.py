@@ -8,7 +8,8 @@
     ├── Replan    the world moved        throw the plan away, decide again on the next block
     │   └── Reverted                     the call would revert; carries the revert data
     ├── Pause     this part is unwell    stop using one protocol or endpoint, go on with the rest
-    │   └── AdapterFault                 an adapter raised or disagreed with the chain
+    │   ├── AdapterFault                 an adapter raised or disagreed with the chain
+    │   └── Fenced                       another host may use this key now: sign and send nothing, watch
     └── Stop      do not go on           exit, with this exit code
         ├── Misconfigured    3           located in a file, with the fix
         ├── SecretUnusable   4           keystore, password
@@ -70,6 +71,10 @@ class Pause(KeeperError):
 
 class AdapterFault(Pause):
     code = "KE301"
+
+
+class Fenced(Pause):
+    code = "KE302"
 
 
 class Stop(KeeperError):

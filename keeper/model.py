@@ -369,6 +369,14 @@ class Call:
     value: int = 0  # wei
 
 
+class Route(StrEnum):
+    """How a transaction travels."""
+
+    PUBLIC = "public"  # to every endpoint
+    PRIVATE = "private"  # to a relay only; cancelled when that does not get it in
+    FALLBACK = "fallback"  # to a relay first, to everybody when that does not get it in
+
+
 @dataclass(frozen=True, slots=True)
 class TxIntent:
     """One wish to change the chain; it has at most one effect, however often it is sent."""
@@ -380,6 +388,9 @@ class TxIntent:
     valid_until: int  # timestamp; never sent or replaced after it
     purpose: str  # "bid options 0xabc…/0", for people
     at: Moment | None = None  # when it is expected to execute, and is simulated; None: in the pending block
+    subject: str = ""  # what it acts on, "options account 0xabc": one open intent and one retry budget each; "": none
+    urgent: bool = True  # False: housekeeping, which leaves the last free slot to what is urgent
+    route: Route | None = None  # None: as the settings say
 
 
 class TxState(StrEnum):

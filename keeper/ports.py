@@ -222,6 +222,33 @@ class Executor(Protocol):
     async def send(self, raw: bytes) -> Sent: ...
 
 
+class Fence(Protocol):
+    """The right to use a key. One host has it by the lock on its journal; several hosts hold it in turn, by terms.
+
+    Asked before every signature and every send (``check``), and at every commit of signed bytes (``commit``), which
+    comes before the commit to our own journal, and that before the send. So bytes of an old term are known to all
+    that come after it, and compete for the same nonce.
+    """
+
+    @property
+    def epoch(self) -> int:
+        """Number of our term; a later term has a higher one. 0 where there is only one host."""
+        ...
+
+    def check(self) -> None:
+        """Raises Fenced unless our term certainly still runs. No I/O: a clock and a margin."""
+        ...
+
+    async def commit(self, line: bytes) -> None:
+        """Keep a line (``tx/rows.py``: ``line_of``) for those who come after us, durably, in one step with the check
+        that our epoch is the highest. Raises Fenced when it is not, or when that cannot be known."""
+        ...
+
+    async def lines(self) -> Sequence[bytes]:
+        """Every line that was ever committed, oldest first. Read when a term begins, before recovery."""
+        ...
+
+
 class Transactions(Protocol):
     """The transaction manager, as the shell uses it."""
 

@@ -83,6 +83,8 @@ def intent(action: Action, call: Call, at: Moment, limits: Limits, name: Callabl
         valid_until=min(o.expires, at.timestamp + limits.horizon),
         purpose=name(o),
         at=at,
+        subject=f"{o.protocol} {o.key.kind} 0x{o.key.id:x}",
+        urgent=o.kind not in UPKEEP,
     )
 
 

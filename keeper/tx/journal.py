@@ -1,31 +1,35 @@
 """What was signed, on disk before it is sent; one file, one writer, one key on one chain.
 
 SQLite in WAL mode with ``synchronous=FULL``: a commit that returned survives the power cut. After any failed
-write the journal closes itself, and a closed journal means: no signature, ever, by this process. The lock is on the
-database file itself, so removing files cannot let a second process in, and a file that was swapped or deleted under a
-running keeper is noticed before the next signature.
+write the journal closes itself, and a closed journal means: no signature, ever, by this process.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from keeper.errors import Broken, Misconfigured, Stop, WrongChain
 from keeper.model import Address, Hash, TxState
-from keeper.tx import rows
+from keeper.tx import reading, rows
+from keeper.tx.lock import Lock
 from keeper.tx.rows import Attempt, Flight, Row
 
-_BY_HAND: Final = "keep the file, stop every keeper that uses it, and reconcile it with the chain before going on"
 _OVER: Final = "ON CONFLICT DO UPDATE SET value = excluded.value, sum = excluded.sum"
-_held: set[tuple[int, int]] = set()  # (device, inode) of the journals open in this process
+_REVERTED: Final = (  # acts that were mined, the latest first: reverted or not, and the fee in wei
+    "SELECT r.ok, r.gas_used, r.gas_price FROM receipt r JOIN attempt a ON a.hash = r.hash "
+    "JOIN intent i ON i.id = r.intent WHERE a.kind = 'act' AND i.rowid > ? ORDER BY r.block DESC, a.nonce DESC LIMIT ?"
+)
+_FAILED: Final = (
+    "SELECT count(*) FROM plan p JOIN receipt r ON r.intent = p.intent JOIN attempt a ON a.hash = r.hash "
+    "WHERE p.subject = ? AND p.at > ? AND r.ok = 0 AND a.kind = 'act'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Journal:
         self.path = path
         self.binding = binding
         self._db: sqlite3.Connection | None = None
-        self._lock, self._inode = _lock(path)
+        self._lock = Lock(path, reading.owner)
         try:
             self._open()
         except BaseException:
@@ -52,30 +56,30 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Idempotent. The lock goes last: closing its descriptor would also drop SQLite's own locks."""
+        """Idempotent."""
         if self._db is not None:
             with suppress(sqlite3.Error):
                 self._db.close()
             self._db = None
-        if self._inode in _held:
-            _held.discard(self._inode)
-            os.close(self._lock)
+        self._lock.release()
 
     # ─── writing: each is one durable transaction ─────────────────────────────────────────────────
 
-    def begin(self, flight: Flight) -> None:
-        """A new flight: its intent, its nonce and its first attempt, together or not at all."""
+    def begin(self, flight: Flight, **why: str) -> None:
+        """A new flight: its intent, its nonce and its first attempt, together or not at all.
+
+        ``why`` goes into the audit: the block and the settings it was decided by.
+        """
         with self._writing() as db:
-            _put_intent(db, flight, settled=False)
-            _put(db, "nonce", rows.sealed(self.binding.address, flight.nonce, flight.intent.id))
-            _put(db, "attempt", rows.attempt_row(flight.last))
-            _log(db, "signed", flight, flight.created)
+            self._put_flight(db, flight)
+            _put_attempt(db, flight.last)
+            _log(db, "signed", flight, flight.created, flight.last, **why)
 
     def replace(self, flight: Flight, attempt: Attempt) -> None:
         """One more attempt at the nonce of ``flight``."""
         with self._writing() as db:
-            _put(db, "attempt", rows.attempt_row(attempt))
-            _log(db, f"replaced by {attempt.kind} 0x{attempt.hash.hex()}", flight, attempt.created)
+            _put_attempt(db, attempt)
+            _log(db, f"replaced by {attempt.kind}", flight, attempt.created, attempt)
 
     def advance(self, flight: Flight, event: str, at: int, *, settled: bool = False) -> None:
         """The flight's present state and receipt. ``settled``: it will never be looked at again."""
@@ -85,6 +89,20 @@ class Journal:
             if flight.receipt is not None:
                 _put(db, "receipt", rows.receipt_row(flight.intent.id, flight.receipt))
             _log(db, event, flight, at)
+
+    def take_over(self, flights: Iterable[Flight]) -> int:
+        """Learn what other hosts have signed with this key, each flight with one attempt, oldest first: how many."""
+        count = 0
+        with self._writing() as db:
+            for flight in flights:
+                known = db.execute("SELECT 1 FROM attempt WHERE hash = ?", (flight.last.hash,)).fetchone()
+                if known is None:
+                    count += 1
+                    if db.execute("SELECT 1 FROM intent WHERE id = ?", (flight.intent.id,)).fetchone() is None:
+                        self._put_flight(db, flight)
+                    _put_attempt(db, flight.last)
+                    _log(db, "taken over", flight, flight.last.created)
+        return count
 
     def remember(self, key: str, value: bytes) -> None:
         """Keep a small secret or note, such as a salt, across restarts."""
@@ -99,29 +117,28 @@ class Journal:
         """Take the chain's count for the truth: on the first start, or because a person says so. Lifts a halt."""
         self._put_meta(adopted=str(nonce), halt="")
 
+    def forgive(self) -> None:
+        """A person has looked at the losses: count them anew."""
+        [(last,)] = self.ask("SELECT coalesce(max(rowid), 0) FROM intent")
+        self._put_meta(forgiven=str(last))
+
     # ─── reading ──────────────────────────────────────────────────────────────────────────────────
 
     def flights(self) -> list[Flight]:
         """Everything that is not settled, by nonce."""
-        query = "SELECT i.*, n.nonce FROM intent i JOIN nonce n ON n.intent = i.id WHERE i.settled = 0 ORDER BY n.nonce"
-        return [self._whole(rows.flight_of(row, nonce)) for *row, nonce in self._rows(query)]
+        return reading.flights(self.ask, "i.settled = 0")
 
-    def _whole(self, flight: Flight) -> Flight:
-        id = flight.intent.id
-        attempts = self._rows("SELECT * FROM attempt WHERE intent = ? ORDER BY rowid", id)
-        flight.attempts = [rows.attempt_of(row) for row in attempts]
-        flight.receipt = next(
-            (rows.receipt_of(row) for row in self._rows("SELECT * FROM receipt WHERE intent = ?", id)), None
-        )
-        return flight
+    def since(self, at: int, wall: int) -> list[Flight]:
+        """What was signed after a chain time or after a wall time (seconds), and everything that is not settled."""
+        return reading.flights(self.ask, "i.settled = 0 OR p.at > ? OR p.wall > ?", at, wall)
 
     def state_of(self, intent: Hash) -> TxState | None:
-        found = self._rows("SELECT state FROM intent WHERE id = ?", intent)
+        found = self.ask("SELECT state FROM intent WHERE id = ?", intent)
         return TxState(found[0][0]) if found else None
 
     def next_nonce(self) -> int | None:
         """One above the highest nonce that was signed or adopted; None in a new journal."""
-        [(highest,)] = self._rows("SELECT max(nonce) FROM nonce WHERE address = ?", self.binding.address)
+        [(highest,)] = self.ask("SELECT max(nonce) FROM nonce WHERE address = ?", self.binding.address)
         adopted = self._meta("adopted")
         known = [] if highest is None else [highest + 1]
         return max(known if adopted is None else [*known, int(adopted)], default=None)
@@ -130,38 +147,44 @@ class Journal:
         """Why nothing may be signed; empty when something may."""
         return self._meta("halt") or ""
 
+    def epoch(self) -> int:
+        """The latest term in which anything was signed."""
+        [(latest,)] = self.ask("SELECT coalesce(max(epoch), 0) FROM term")
+        return int(latest)
+
+    def losses(self, most: int = 100) -> tuple[int, int]:
+        """How many acts have reverted in a row, up to now, and what they cost (wei); at most ``most`` are counted."""
+        lost, count = 0, 0
+        for ok, used, price in self.ask(_REVERTED, int(self._meta("forgiven") or 0), most):
+            if ok:
+                break
+            count, lost = count + 1, lost + used * int(price)
+        return count, lost
+
+    def failures(self, subject: str, since: int) -> int:
+        """How many acts on a subject have reverted that were signed after a chain time (seconds)."""
+        [(count,)] = self.ask(_FAILED, subject, since)
+        return int(count)
+
     def recall(self, key: str) -> bytes | None:
-        found = self._rows("SELECT value FROM memo WHERE key = ?", key)
+        found = self.ask("SELECT value FROM memo WHERE key = ?", key)
         return found[0][0] if found else None
 
     def check(self) -> None:
         """Raises Broken unless the next write can be trusted. Called before every signature."""
         self._connected()
-        try:
-            same = _inode(self.path.stat()) == self._inode
-        except OSError:
-            same = False
-        if not same:
+        if not self._lock.holds():
             self.close()
-            raise Broken(f"the journal {self.path} was moved or deleted while in use", help=_BY_HAND)
+            raise Broken(f"the journal {self.path} was moved or deleted while in use", help=reading.BY_HAND)
 
     def verify(self) -> None:
         """Every checksum, the chain of events, and that each open flight is whole. Raises Broken."""
-        for table in rows.CHECKED:
-            if any(rows.checksum(row[:-1]) != row[-1] for row in self._rows(f"SELECT * FROM {table}")):  # noqa: S608
-                raise self._damaged(f"a row of table {table!r} does not match its checksum")
-        if self._rows("PRAGMA integrity_check(1)") != [("ok",)]:
-            raise self._damaged("SQLite's own check fails")
-        previous = b""
-        for seq, body, link in self._rows("SELECT * FROM event ORDER BY seq"):
-            previous = rows.link(previous, body)
-            if link != previous:
-                raise self._damaged(f"event {seq} does not follow the one before")
-        if not all(flight.attempts for flight in self.flights()):
-            raise self._damaged("an intent has a nonce but no attempt")
+        reading.verify(self.ask, self.path)
 
-    def _damaged(self, what: str) -> Broken:
-        return Broken(f"the journal {self.path} is damaged: {what}", help=_BY_HAND)
+    def ask(self, query: str, *values: Any) -> list[Row]:
+        db = self._connected()
+        with self._translated():
+            return db.execute(query, values).fetchall()
 
     # ─── opening ──────────────────────────────────────────────────────────────────────────────────
 
@@ -172,16 +195,21 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             [version] = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._db.executescript(
-                    f"BEGIN IMMEDIATE; {rows.SCHEMA} PRAGMA user_version = {rows.SCHEMA_VERSION}; COMMIT;"
-                )
         if wal != "wal":
             raise Misconfigured(f"the file system of {self.path} cannot keep a journal", help="use a local disk")
         if version > rows.SCHEMA_VERSION:
             raise Broken(f"the journal {self.path} was written by a newer keeper (schema {version})", help="upgrade")
+        self._migrate(version)
         self.verify()
         self._bind()
+
+    def _migrate(self, version: int) -> None:
+        db = self._connected()
+        with self._translated():
+            for number in range(version, rows.SCHEMA_VERSION):
+                db.executescript(
+                    f"BEGIN IMMEDIATE; {rows.MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
+                )
 
     def _bind(self) -> None:
         """A new journal takes our binding; an old one must have it already."""
@@ -215,20 +243,20 @@ class Journal:
             yield
         except (sqlite3.Error, OverflowError) as error:
             self.close()
-            raise Broken(f"the journal {self.path} failed: {error}", help=_BY_HAND) from error
-
-    def _rows(self, query: str, *values: Any) -> list[Row]:
-        db = self._connected()
-        with self._translated():
-            return db.execute(query, values).fetchall()
+            raise Broken(f"the journal {self.path} failed: {error}", help=reading.BY_HAND) from error
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
             raise Broken(f"the journal {self.path} is closed: nothing may be signed")
         return self._db
 
+    def _put_flight(self, db: sqlite3.Connection, flight: Flight) -> None:
+        _put_intent(db, flight, settled=False)
+        _put(db, "nonce", rows.sealed(self.binding.address, flight.nonce, flight.intent.id))
+        _put(db, "plan", rows.plan_row(flight))
+
     def _meta(self, key: str) -> str | None:
-        found = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        found = self.ask("SELECT value FROM meta WHERE key = ?", key)
         return found[0][0] if found else None
 
     def _put_meta(self, **values: str) -> None:
@@ -246,47 +274,21 @@ def _put_intent(db: sqlite3.Connection, flight: Flight, *, settled: bool) -> Non
     _put(db, "intent", rows.intent_row(flight, settled=settled), changed)
 
 
-def _log(db: sqlite3.Connection, event: str, flight: Flight, at: int) -> None:
-    """One line of the audit chain."""
-    said = {"block": at, "event": event, "intent": flight.intent.id.hex(), "nonce": flight.nonce, "state": flight.state}
+def _put_attempt(db: sqlite3.Connection, attempt: Attempt) -> None:
+    _put(db, "attempt", rows.attempt_row(attempt))
+    _put(db, "term", rows.term_row(attempt))
+
+
+def _log(
+    db: sqlite3.Connection, event: str, flight: Flight, at: int, attempt: Attempt | None = None, /, **why: str
+) -> None:
+    """One line of the audit chain: what happened, to which bytes, and what they may cost (wei)."""
+    shown = attempt or flight.mined or flight.last
+    said = {
+        "block": at, "event": event, "intent": flight.intent.id.hex(), "nonce": flight.nonce, "state": flight.state,
+        "hash": shown.hash.hex(), "kind": shown.kind, "worst": shown.worst_cost, "epoch": shown.epoch,
+        "purpose": flight.intent.purpose, **why,
+    }  # fmt: skip
     body = json.dumps(said, sort_keys=True)
     last = db.execute("SELECT link FROM event ORDER BY seq DESC LIMIT 1").fetchone()
     db.execute("INSERT INTO event (body, link) VALUES (?, ?)", (body, rows.link(last[0] if last else b"", body)))
-
-
-# ─── the lock ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _inode(stat: os.stat_result) -> tuple[int, int]:
-    return stat.st_dev, stat.st_ino
-
-
-def _lock(path: Path) -> tuple[int, tuple[int, int]]:
-    """A descriptor that holds the lock on the file's own inode. Raises Stop when somebody has it."""
-    if path.exists() and _inode(path.stat()) in _held:
-        raise _in_use(path, "this process")
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Misconfigured(f"cannot open the journal {path}: {error.strerror}", help="check the folder") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise _in_use(path, _owner(path)) from error
-    inode = _inode(os.fstat(descriptor))
-    _held.add(inode)
-    return descriptor, inode
-
-
-def _in_use(path: Path, owner: str) -> Broken:
-    return Broken(f"the journal {path} is in use by {owner}", help="one keeper per key; stop the other one first")
-
-
-def _owner(path: Path) -> str:
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            [pid] = db.execute("SELECT value FROM meta WHERE key = 'pid'").fetchone()
-            return f"process {pid}"
-    except (sqlite3.Error, TypeError):
-        return "another process"

@@ -8,17 +8,20 @@ decimal text, because SQLite's integers end at 2**63 (9.2 ether in wei).
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from keeper.model import BlockRef, Call, Hash, Receipt, TxIntent, TxState
+from keeper.model import BlockRef, Call, Hash, Receipt, Route, TxIntent, TxState
 from keeper.tx.answers import Answer
 from keeper.tx.fees import Fees
 
-SCHEMA_VERSION: Final = 1
-SCHEMA: Final = """
+# Forwards only: entry n makes schema n + 1 of schema n. Entries are never edited; new facts get tables of their own,
+# so that no row that was sealed has to be sealed anew.
+MIGRATIONS: Final = (
+    """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE memo (key TEXT PRIMARY KEY, value BLOB NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE TABLE intent (
@@ -49,8 +52,26 @@ CREATE TABLE event (seq INTEGER PRIMARY KEY, body TEXT NOT NULL, link BLOB NOT N
 CREATE TRIGGER event_keeps BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER event_stays BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER nonce_stays BEFORE DELETE ON nonce BEGIN SELECT RAISE(ABORT, 'a used nonce stays used'); END;
-"""
-CHECKED: Final = ("meta", "memo", "intent", "nonce", "attempt", "receipt")
+""",
+    """
+CREATE TABLE plan (
+    intent BLOB PRIMARY KEY REFERENCES intent (id), subject TEXT NOT NULL, urgent INTEGER NOT NULL,
+    route TEXT NOT NULL, at INTEGER NOT NULL, wall INTEGER NOT NULL, sum BLOB NOT NULL
+) STRICT;
+CREATE INDEX plans_of ON plan (subject, at);
+CREATE INDEX plans_at ON plan (at);
+CREATE TABLE term (hash BLOB PRIMARY KEY REFERENCES attempt (hash), epoch INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE INDEX terms ON term (epoch);
+CREATE TRIGGER subject_once BEFORE INSERT ON plan WHEN NEW.subject <> '' AND EXISTS (
+    SELECT 1 FROM plan p JOIN intent i ON i.id = p.intent
+    WHERE p.subject = NEW.subject AND p.intent <> NEW.intent AND i.state IN ('signed', 'broadcast')
+) BEGIN SELECT RAISE(ABORT, 'this subject has an open intent'); END;
+CREATE TRIGGER term_rises BEFORE INSERT ON term WHEN NEW.epoch < (SELECT max(epoch) FROM term)
+    BEGIN SELECT RAISE(ABORT, 'signed in a later term already'); END;
+""",
+)
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+CHECKED: Final = ("meta", "memo", "intent", "nonce", "attempt", "receipt", "plan", "term")
 
 Row = tuple[Any, ...]
 
@@ -74,6 +95,12 @@ class Attempt:
     gas: int
     fees: Fees
     created: int  # block number
+    epoch: int = 0  # term in which it was signed; see ``ports.Fence``
+
+    @property
+    def worst_cost(self) -> int:
+        """Wei of gas, if every unit is used at the highest price."""
+        return self.gas * self.fees.max_fee
 
 
 @dataclass(slots=True)
@@ -86,10 +113,13 @@ class Flight:
     state: TxState = TxState.SIGNED
     attempts: list[Attempt] = field(default_factory=list)
     receipt: Receipt | None = None  # of whichever attempt was mined
+    at: int = 0  # chain seconds when it was signed first
+    wall: int = 0  # unix seconds then
     # What only this process has seen; not kept.
     answer: Answer | None = None  # the node's last word on it
     waits_since: int | None = None  # block from which the last attempt's patience counts
     missing_since: int | None = None  # first block at which the nonce was used and no receipt was ours
+    escalated: bool = False  # one replacement by the stricter rule of older pools was tried
 
     @property
     def last(self) -> Attempt:
@@ -98,8 +128,16 @@ class Flight:
 
     @property
     def worst_cost(self) -> int:
-        """Wei that leave the account in the worst case: gas at the highest bid, and the value."""
-        return self.intent.gas_limit * self.last.fees.max_fee + self.intent.call.value
+        """Wei that leave the account in the worst case: the dearest attempt's gas, and the value."""
+        return max(attempt.worst_cost for attempt in self.attempts) + self.intent.call.value
+
+    @property
+    def cost(self) -> int | None:
+        """Wei that left the account; None until it is mined."""
+        if self.receipt is None or self.mined is None:
+            return None
+        acted = self.mined.kind is AttemptKind.ACT and self.receipt.ok
+        return self.receipt.fee + (self.intent.call.value if acted else 0)
 
     @property
     def contested(self) -> bool:
@@ -139,6 +177,15 @@ def attempt_row(a: Attempt) -> Row:
     return sealed(a.hash, a.intent, a.nonce, str(a.kind), a.raw, a.gas, str(a.fees.max_fee), str(a.fees.tip), a.created)
 
 
+def plan_row(flight: Flight) -> Row:
+    i = flight.intent
+    return sealed(i.id, i.subject, int(i.urgent), str(i.route or ""), flight.at, flight.wall)
+
+
+def term_row(a: Attempt) -> Row:
+    return sealed(a.hash, a.epoch)
+
+
 def receipt_row(intent: Hash, r: Receipt) -> Row:
     b = r.block
     return sealed(
@@ -150,19 +197,56 @@ def receipt_row(intent: Hash, r: Receipt) -> Row:
 # ─── from rows ────────────────────────────────────────────────────────────────────────────────────
 
 
-def flight_of(row: Sequence[Any], nonce: int) -> Flight:
+def flight_of(row: Sequence[Any], nonce: int, plan: Sequence[Any]) -> Flight:
     """Without ``TxIntent.at``: that is for the simulation, and what is in the journal has been simulated."""
     id, state, _, target, data, value, gas_limit, budget, valid_until, purpose, created, _ = row
-    call = Call(target, data, int(value))
-    return Flight(TxIntent(id, call, gas_limit, int(budget), valid_until, purpose), nonce, created, TxState(state))
+    subject, urgent, route, at, wall = plan if plan[0] is not None else ("", 1, "", 0, 0)  # signed before schema 2
+    intent = TxIntent(
+        id, Call(target, data, int(value)), gas_limit, int(budget), valid_until, purpose,
+        subject=subject, urgent=bool(urgent), route=Route(route) if route else None,
+    )  # fmt: skip
+    return Flight(intent, nonce, created, TxState(state), at=at, wall=wall)
 
 
-def attempt_of(row: Sequence[Any]) -> Attempt:
+def attempt_of(row: Sequence[Any], epoch: int | None) -> Attempt:
     hash, intent, nonce, kind, raw, gas, max_fee, tip, created, _ = row
-    return Attempt(hash, intent, nonce, AttemptKind(kind), raw, gas, Fees(int(max_fee), int(tip)), created)
+    fees = Fees(int(max_fee), int(tip))
+    return Attempt(hash, intent, nonce, AttemptKind(kind), raw, gas, fees, created, epoch or 0)
 
 
 def receipt_of(row: Sequence[Any]) -> Receipt:
     _, tx_hash, ok, used, price, number, hash, parent, timestamp, base_fee, block_used, block_limit, _ = row
     block = BlockRef(number, hash, parent, timestamp, int(base_fee), block_used, block_limit)
     return Receipt(tx_hash, block, bool(ok), used, int(price))
+
+
+# ─── to lines, for other hosts ────────────────────────────────────────────────────────────────────
+
+
+def line_of(flight: Flight, attempt: Attempt) -> bytes:
+    """One signed attempt with all that is needed to go on from it elsewhere; see ``ports.Fence``."""
+    tables = {
+        "intent": intent_row(flight, settled=False),
+        "plan": plan_row(flight),
+        "nonce": sealed(flight.nonce, flight.intent.id),
+        "attempt": attempt_row(attempt),
+        "term": term_row(attempt),
+    }
+    return json.dumps({name: [_text(value) for value in row[:-1]] for name, row in tables.items()}).encode()
+
+
+def of_line(line: bytes) -> Flight:
+    """A flight with that one attempt. ValueError, KeyError or TypeError when the line is not ours."""
+    tables = {name: [_value(each) for each in row] for name, row in json.loads(line).items()}
+    nonce, _ = tables["nonce"]
+    flight = flight_of([*tables["intent"], b""], nonce, tables["plan"][1:])
+    flight.attempts = [attempt_of([*tables["attempt"], b""], tables["term"][1])]
+    return flight
+
+
+def _text(value: Any) -> Any:
+    return {"hex": value.hex()} if isinstance(value, bytes) else value
+
+
+def _value(text: Any) -> Any:
+    return bytes.fromhex(text["hex"]) if isinstance(text, dict) else text

@@ -14,7 +14,7 @@ from keeper.errors import Broken, Misconfigured, Stop, WrongChain
 from keeper.model import BlockRef, Call, Receipt, TxIntent, TxState
 from keeper.tx.fees import Fees
 from keeper.tx.journal import Binding, Journal
-from keeper.tx.rows import Attempt, AttemptKind, Flight
+from keeper.tx.rows import SCHEMA_VERSION, Attempt, AttemptKind, Flight
 
 BINDING = Binding(chain_id=31337, genesis=b"\x0a" * 32, address=b"\x0b" * 20, mode="test")
 BLOCK = BlockRef(12, b"\x0c" * 32, b"\x0d" * 32, 144, 2**70, 5, 6)
@@ -124,9 +124,9 @@ def test_notes_are_kept_and_can_be_overwritten(journal: Journal) -> None:
 
 
 def test_commits_are_synced_in_full(journal: Journal) -> None:
-    assert journal._rows("PRAGMA synchronous") == [(2,)]
-    assert journal._rows("PRAGMA journal_mode") == [("wal",)]
-    assert journal._rows("PRAGMA foreign_keys") == [(1,)]
+    assert journal.ask("PRAGMA synchronous") == [(2,)]
+    assert journal.ask("PRAGMA journal_mode") == [("wal",)]
+    assert journal.ask("PRAGMA foreign_keys") == [(1,)]
 
 
 def test_only_its_owner_can_read_it(journal: Journal) -> None:
@@ -169,8 +169,8 @@ def test_a_failed_write_leaves_nothing_behind(journal: Journal) -> None:
 
 
 def test_a_full_disk_closes_it(journal: Journal) -> None:
-    [(pages,)] = journal._rows("PRAGMA page_count")
-    journal._rows(f"PRAGMA max_page_count = {pages}")
+    [(pages,)] = journal.ask("PRAGMA page_count")
+    journal.ask(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(Broken, match="full"):
         journal.remember("big", bytes(100_000))
     with pytest.raises(Broken, match="closed"):
@@ -213,7 +213,7 @@ def test_a_refused_binding_releases_the_lock(journal: Journal) -> None:
 
 
 def test_a_newer_schema_is_refused(journal: Journal) -> None:
-    journal._rows("PRAGMA user_version = 2")
+    journal.ask(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(Broken, match="newer keeper"):
         reopened(journal)
 

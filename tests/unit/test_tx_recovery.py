@@ -259,8 +259,8 @@ async def test_without_a_journal_nothing_is_signed(rig: Rig) -> None:
 
 
 async def test_what_could_not_be_committed_is_not_sent(rig: Rig) -> None:
-    [(pages,)] = rig.journal._rows("PRAGMA page_count")
-    rig.journal._rows(f"PRAGMA max_page_count = {pages}")
+    [(pages,)] = rig.journal.ask("PRAGMA page_count")
+    rig.journal.ask(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(Broken, match="full"):
         await rig.submit(intent(call=Call(target(1), bytes(50_000))))
     assert rig.chain.sent == []

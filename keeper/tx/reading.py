@@ -1,0 +1,122 @@
+"""Reading a journal: the running keeper's own, or another's without disturbing it.
+
+A reader never locks and never writes. ``verify`` is the whole proof that what is there was written by us, in this
+order: a checksum per row, a chain over all events, SQLite's own check, and that each open intent is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from keeper.errors import Broken, NotFound
+from keeper.model import Hash
+from keeper.tx import rows
+from keeper.tx.rows import Flight, Row
+
+BY_HAND: Final = "keep the file, stop every keeper that uses it, and reconcile it with the chain before going on"
+_PLAN: Final = "p.subject, p.urgent, p.route, p.at, p.wall"
+_WHOLE: Final = (
+    f"SELECT i.*, n.nonce, {_PLAN} FROM intent i "  # noqa: S608
+    "JOIN nonce n ON n.intent = i.id LEFT JOIN plan p ON p.intent = i.id"
+)
+
+
+class Query(Protocol):
+    def __call__(self, query: str, *values: Any) -> list[Row]: ...
+
+
+def flights(ask: Query, where: str, *values: Any) -> list[Flight]:
+    """Those of a condition on ``i`` (intent), ``n`` (nonce), ``p`` (plan), by nonce."""
+    found = ask(f"{_WHOLE} WHERE {where} ORDER BY n.nonce", *values)
+    return [_completed(ask, rows.flight_of(row[:12], row[12], row[13:])) for row in found]
+
+
+def _completed(ask: Query, flight: Flight) -> Flight:
+    id = flight.intent.id
+    attempts = ask(
+        "SELECT a.*, t.epoch FROM attempt a LEFT JOIN term t ON t.hash = a.hash WHERE a.intent = ? ORDER BY a.rowid", id
+    )
+    flight.attempts = [rows.attempt_of(row[:-1], row[-1]) for row in attempts]
+    receipts = ask("SELECT * FROM receipt WHERE intent = ?", id)
+    flight.receipt = rows.receipt_of(receipts[0]) if receipts else None
+    return flight
+
+
+def events(ask: Query, intent: Hash | None = None) -> Iterator[dict[str, Any]]:
+    """The audit, oldest first; of one intent, or of all."""
+    for seq, body in ask("SELECT seq, body FROM event ORDER BY seq"):
+        said = {"seq": seq, **json.loads(body)}
+        if intent is None or said["intent"] == intent.hex():
+            yield said
+
+
+def verify(ask: Query, path: Path) -> int:
+    """How many events there are, when everything holds. Raises Broken with the first thing that does not."""
+    for table in rows.CHECKED:
+        if any(rows.checksum(row[:-1]) != row[-1] for row in ask(f"SELECT * FROM {table}")):  # noqa: S608
+            raise damaged(path, f"a row of table {table!r} does not match its checksum")
+    if ask("PRAGMA integrity_check(1)") != [("ok",)]:
+        raise damaged(path, "SQLite's own check fails")
+    previous, count = b"", 0
+    for count, body, link in ask("SELECT * FROM event ORDER BY seq"):
+        previous = rows.link(previous, body)
+        if link != previous:
+            raise damaged(path, f"event {count} does not follow the one before")
+    if not all(flight.attempts for flight in flights(ask, "i.settled = 0")):
+        raise damaged(path, "an intent has a nonce but no attempt")
+    return count
+
+
+def damaged(path: Path, what: str) -> Broken:
+    return Broken(f"the journal {path} is damaged: {what}", help=BY_HAND)
+
+
+class Reader:
+    """A journal that another process may be writing to."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path, self._db = path, db
+
+    def ask(self, query: str, *values: Any) -> list[Row]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise damaged(self.path, str(error)) from error
+
+    def meta(self) -> dict[str, str]:
+        return dict(self.ask("SELECT key, value FROM meta"))
+
+    def find(self, start: str) -> Flight:
+        """The one flight whose intent, or one of whose attempts, begins with these hexadecimal digits."""
+        digits = start.removeprefix("0x").upper()
+        condition = "hex(i.id) LIKE ?1 OR i.id IN (SELECT intent FROM attempt WHERE hex(hash) LIKE ?1)"
+        found = flights(self.ask, condition, f"{digits}%") if digits.isalnum() else []
+        if len(found) != 1:
+            raise NotFound(f"{len(found)} intents begin with {start}", help="keeper journal ls")
+        return found[0]
+
+    def ls(self, *, everything: bool) -> Sequence[Flight]:
+        return flights(self.ask, "1" if everything else "i.settled = 0")
+
+
+@contextmanager
+def reader(path: Path) -> Iterator[Reader]:
+    """Raises NotFound when there is no such journal."""
+    if not path.is_file():
+        raise NotFound(f"there is no journal {path}", help="it is written by keeper run --live")
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+        yield Reader(path, db)
+
+
+def owner(path: Path) -> str:
+    """Who holds a journal, as far as it says so itself."""
+    try:
+        with reader(path) as read:
+            return f"process {read.meta()['pid']}"
+    except (KeyError, sqlite3.Error, Broken, NotFound):
+        return "another process"
