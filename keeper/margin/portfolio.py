@@ -8,7 +8,7 @@ as matrix products, the contract writes them as loops.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from keeper.margin.black76 import Floats
 DAY = 86_400.0
 YEAR = 365 * DAY
 SIGMA = (0.05, 5.0)
+DEEPEST = -0.99  # a stretched fall stops here
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class Rules:
     asset_of: Sequence[int]  # (A,) underlying of each asset; -1 for cash
     haircuts: Floats  # (A, 2)
     scenarios: Scenarios
+
+    def stretched(self, factor: float, cap: float) -> Rules:
+        """With the price moves of all scenarios times ``factor``, but at most ``cap``."""
+        factor = min(factor, cap)
+        if factor == 1.0:
+            return self
+        return replace(self, scenarios=replace(self.scenarios, spot=np.maximum(DEEPEST, self.scenarios.spot * factor)))
 
 
 @dataclass(frozen=True)
@@ -138,9 +146,14 @@ class Assessment:
             cash.astype(np.float64), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((n, u), np.int64), np.zeros((n, u))
         )
 
-    def add(self, u: int, price: float, terms: Sequence[tuple[Term, Floats]], collateral: Floats) -> None:
-        """One underlying: its expiries from the earliest with positions (N, K) each, and collateral (N, A) in units."""
-        h, r, n = self.health, self.rules, len(self.health.equity)
+    def add(
+        self, u: int, price: float, terms: Sequence[tuple[Term, Floats]], collateral: Floats, rules: Rules | None = None
+    ) -> None:
+        """One underlying: its expiries from the earliest with positions (N, K) each, and collateral (N, A) in units.
+
+        ``rules`` when they differ from the usual ones, see ``Rules.stretched``.
+        """
+        h, r, n = self.health, rules or self.rules, len(self.health.equity)
         carried, calls, puts = np.zeros((n, len(r.scenarios.spot))), np.zeros(n), np.zeros(n)
         shorts, doubt, notional = np.zeros(n), np.zeros(n), np.zeros(n)
         for t, positions in terms:
@@ -158,16 +171,15 @@ class Assessment:
         h.equity[:] += units * price
         h.delta[:, u] += units
         h.gross[:] += (notional + units) * price
-        loss = self._loss(u, carried, units * price)
+        loss = self._loss(u, carried, units * price, r.scenarios)
         naked = np.maximum(-calls, 0.0) + np.maximum(-puts, 0.0)
         both = r.size * (h.delta[:, u] * price) ** 2 / r.depths[u] + price * (r.floor_naked * naked + r.doubt * doubt)
         for q, requirement in enumerate((h.mm, h.im)):
             cut = collateral[:, mine] @ r.haircuts[mine, q] * price
             requirement += r.factor[q] * loss + both + price * shorts * r.floor_gross[q] + cut
 
-    def _loss(self, u: int, carried: Floats, value: Floats) -> Floats:
+    def _loss(self, u: int, carried: Floats, value: Floats, s: Scenarios) -> Floats:
         """Worst weighted loss; collateral comes after all expiries."""
-        s = self.rules.scenarios
         pnl = np.where(value[:, None] != 0, np.minimum(carried, 0.0) + value[:, None] * s.spot, carried)
         losses = np.maximum(-pnl, 0.0) * s.weight
         self.health.worst[:, u] = losses.argmax(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 from eth_utils.crypto import keccak
@@ -14,14 +14,29 @@ from keeper.protocols.abi import Contract, load
 from keeper.protocols.options.oracle import Config
 from keeper.protocols.options.params import ParamSet
 from keeper.simulation.node import Anvil
-from keeper.units import WAD
+from keeper.units import WAD, wad
 
 GAS: Final = 16_000_000  # below the cap per transaction
 CASH: Final = ("US dollars", "USDC", 6)
 BASES: Final = (("Wrapped ether", "WETH", 18), ("Wrapped bitcoin", "WBTC", 8))
 LOCAL_ORACLE: Final = Config(
-    slow_t=30, fast_t=6, smile_t=60, smile_band=WAD // 10, max_age=30, smile_age=240, window=60
+    slow_t=30,
+    fast_t=6,
+    smile_t=60,
+    smile_band=WAD // 10,
+    smile_step=20_000,
+    max_age=30,
+    smile_age=240,
+    window=60,
+    rise_t=180,
+    fall_t=2_160,
+    premium=wad("1.25"),
+    trip=wad("0.15"),
+    trip_for=30,
+    first_band=WAD // 5,
+    delay=0,
 )
+USUAL: Final = (800_000, 650_000)  # ppm, volatility of each underlying that the scenarios are made for
 
 
 def options() -> dict[str, Contract]:
@@ -117,8 +132,9 @@ def deploy(
     c = options()
     block = driver.node.head().number + 1
     tokens = [driver.deploy(governor, c["Token"], *token) for token in (CASH, *BASES)]
-    seconds = (config.slow_t, config.fast_t, config.smile_t, config.smile_band, config.max_age, config.smile_age)
-    oracle = driver.deploy(governor, c["Oracle"], (publisher, governor, governor, *seconds, config.window))
+    oracle = driver.deploy(governor, c["Oracle"], (publisher, governor, governor, *astuple(config)))
+    for u, usual in enumerate(USUAL[: len(sets.risk.depths)]):
+        driver.send(governor, oracle, c["Oracle"].call("register", u, usual))
     params = driver.deploy(governor, c["Params"], governor, delay)
     risk = driver.deploy(governor, c["Risk"], oracle, params)
     clearing = driver.deploy(governor, c["Clearing"], oracle, params, risk, tokens[0])

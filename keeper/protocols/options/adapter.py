@@ -122,7 +122,7 @@ class Options:
                 slice_ = cut(desk.portfolio(o.plan.account), o.plan.fraction)
                 price = mul_up(o.evidence["price"] + o.evidence["fee"], o.plan.fraction)
                 own = merge(merge(own, slice_), Portfolio(-price, ()))
-        h = desk.market().assess(own)
+        h = desk.market(Price.INITIAL).assess(own)
         return h.equity - h.im - self.settings.reserve
 
     # ── doing it ──

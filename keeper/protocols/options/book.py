@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from keeper.errors import AdapterFault
 from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
 from keeper.protocols import words
 from keeper.protocols.abi import load
@@ -73,14 +74,14 @@ def fund_changed(state: State, log: Log, ref: BlockRef) -> Changes:
 
 
 def configured(state: State, log: Log, ref: BlockRef) -> Changes:
-    yield put(state, Key("config", 0), oracle.Config(*(words.uint(log.data, i) for i in range(3, 10))))
+    yield put(state, Key("config", 0), oracle.Config(*(words.uint(log.data, i) for i in range(3, 18))))
 
 
-def published(state: State, log: Log, ref: BlockRef) -> Changes:
-    u = int.from_bytes(log.topics[1])
-    _, spot, time, confidence = (words.uint(log.data, i) for i in range(4))
-    config, breaker = state.config(), state.breaker()
-    feed, step = oracle.publish(state.feed(u), spot, time, confidence, ref.timestamp, breaker, config)
+def registered(state: State, log: Log, ref: BlockRef) -> Changes:
+    yield put(state, Key("feed", int.from_bytes(log.topics[1])), oracle.registered(words.uint(log.data, 0)))
+
+
+def _fed(state: State, u: int, feed: oracle.Feed, step: oracle.Step | None) -> Changes:
     yield put(state, Key("feed", u), feed)
     if step is not None:
         count = len(state.steps(u))
@@ -88,19 +89,42 @@ def published(state: State, log: Log, ref: BlockRef) -> Changes:
         yield put(state, Key("steps", u), count + 1)
 
 
+def published(state: State, log: Log, ref: BlockRef) -> Changes:
+    u = int.from_bytes(log.topics[1])
+    _, spot, time, confidence = (words.uint(log.data, i) for i in range(4))
+    config, breaker, feed = state.config(), state.breaker(), _registered(state, u)
+    yield from _fed(state, u, *oracle.publish(feed, spot, time, confidence, ref.timestamp, breaker, config))
+
+
+def _registered(state: State, u: int) -> oracle.Feed:
+    feed = state.registered(u)
+    if feed is None:
+        raise AdapterFault(f"underlying {u} has messages, but was never registered")
+    return feed
+
+
 def smile_published(state: State, log: Log, ref: BlockRef) -> Changes:
     u, expiry = (int.from_bytes(topic) for topic in log.topics[1:3])
     atm, skew, curv, rate, time, confidence = (words.sint(log.data, i) for i in range(6))
     new = oracle.Smile(atm, skew, curv, rate, time, confidence, smooth=0)
-    yield put(state, smile_key(u, expiry), oracle.publish_smile(state.smile(u, expiry), new, state.config()))
+    after = oracle.publish_smile(state.smile(u, expiry), new, _registered(state, u), state.config())
+    yield put(state, smile_key(u, expiry), after)
 
 
-def breaker_set(state: State, log: Log, ref: BlockRef) -> Changes:
-    level, paused = words.uint(log.data, 0), words.uint(log.data, 1)
-    was = state.breaker()
-    since = (was.paused_at or ref.timestamp) if level == 3 else 0
-    yield put(state, Key("breaker", 0), oracle.Breaker(level, since, paused))
-    yield Fact("breaker", Key("breaker", 0), b"", log.tx_hash, {"level": level})
+def breaker_changed(state: State, log: Log, ref: BlockRef) -> Changes:
+    after = oracle.Breaker(*(words.uint(log.data, i) for i in range(7)))
+    yield put(state, Key("breaker", 0), after)
+    yield Fact("breaker", Key("breaker", 0), b"", log.tx_hash, {"level": after.level(ref.timestamp)})
+
+
+def frozen(state: State, log: Log, ref: BlockRef) -> Changes:
+    u = int.from_bytes(log.topics[1])
+    yield from _fed(state, u, *oracle.freeze(_registered(state, u), ref.timestamp, state.breaker(), state.config()))
+
+
+def thawed(state: State, log: Log, ref: BlockRef) -> Changes:
+    u = int.from_bytes(log.topics[1])
+    yield put(state, Key("feed", u), oracle.thaw(_registered(state, u), ref.timestamp, state.breaker()))
 
 
 # ─── Params ───────────────────────────────────────────────────────────────────────────────────────
@@ -181,9 +205,12 @@ HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
         "Clearing": {"Listed": listed, "Changed": changed, "FundChanged": fund_changed},
         "Oracle": {
             "Configured": configured,
+            "Registered": registered,
             "Published": published,
             "SmilePublished": smile_published,
-            "Breaker": breaker_set,
+            "BreakerChanged": breaker_changed,
+            "Frozen": frozen,
+            "Thawed": thawed,
         },
         "Params": {"Proposed": proposed, "Accepted": accepted},
         "Liquidator": {

@@ -129,19 +129,20 @@ class Columns:
             if feed is None or quote is None:
                 continue
             price = clamp_price(quote, mode, params) / WAD
+            wide = rules.stretched(_stress(feed, at, config, mode), params.stress_cap / WAD)
             terms = []
             for (of, expiry), block in sorted(self._expiries.items()):
                 smile = state.smile(u, expiry)
                 if of != u or smile is None:
                     continue
                 fixed, open_ = oracle.observed(feed, state.steps(u), expiry, at.timestamp, config)
-                now = _float_smile(oracle.smile(smile, at.timestamp, config), quote)
+                now = _float_smile(oracle.smile(smile, feed, at.timestamp, config), quote)
                 calls = np.array([s.is_call for s in block.series])
                 strikes = np.array([s.strike / WAD for s in block.series])
                 left = float(expiry - at.timestamp)
-                term = portfolio.term(price, left, fixed / WAD, open_ / WAD, now, calls, strikes, rules)
+                term = portfolio.term(price, left, fixed / WAD, open_ / WAD, now, calls, strikes, wide)
                 terms.append((term, block.sizes[:count, : len(block.series)]))
-            sums.add(u, price, terms, collateral)
+            sums.add(u, price, terms, collateral, wide)
         return sums.health
 
     @property
@@ -159,7 +160,12 @@ def _resized(a: Floats, rows: int, columns: int) -> Floats:
 
 def _quote(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
     feed = state.feed(underlying)
-    return oracle.prices(feed, at.timestamp, state.breaker(), state.config()) if feed else None
+    return oracle.prices(feed, underlying, at.timestamp, state.breaker(), state.config()) if feed else None
+
+
+def _stress(feed: oracle.Feed, at: Moment, config: oracle.Config, mode: Price) -> float:
+    stress = oracle.stress(feed, at.timestamp, config)
+    return (stress.at_once if mode == Price.INITIAL else stress.eased) / WAD
 
 
 def _float_smile(s: oracle.SmileNow, quote: oracle.Prices) -> portfolio.Smile:

@@ -56,7 +56,7 @@ class Desk:
 
     @cached_property
     def health(self) -> Health:
-        return self.market().assess(self.own)
+        return self.market(Price.INITIAL).assess(self.own)
 
     @cached_property
     def tokens(self) -> tuple[int, ...]:
@@ -79,7 +79,7 @@ class Desk:
     def with_slice(self, pf: Portfolio, fraction: int, offer: Offer) -> Health:
         """The own account after a bid, as the contract will check it."""
         paid = Portfolio(-mul_up(offer.price, fraction) - mul_up(offer.fee, fraction), ())
-        return self.market().assess(merge(merge(self.own, cut(pf, fraction)), paid))
+        return self.market(Price.INITIAL).assess(merge(merge(self.own, cut(pf, fraction)), paid))
 
     def affordable(self, pf: Portfolio, offer: Offer, least: int) -> tuple[int, Health]:
         """(share of ``offer.fmax`` that leaves margin and reserve: 1, 1/2, 1/4 ... or 0, wad; own health with it)."""

@@ -80,11 +80,14 @@ def _flag(desk: Desk, report: HealthReport) -> Opportunity:
 
 
 def _cannot_flag(desk: Desk, h: Health) -> Reason | None:
-    if desk.state.breaker().level >= 2:
+    breaker, version = desk.state.breaker(), desk.state.version()
+    if breaker.level(desk.at.timestamp) >= 2:
         return Reason.MARKET_PAUSED
     if h.stale:
         return Reason.ORACLE_STALE
-    return Reason.GRACE_PERIOD if _in_grace(desk, h, desk.state.version()) else None
+    if desk.at.timestamp < breaker.calm_since + desk.state.params(version).auction.grace:
+        return Reason.GRACE_PERIOD
+    return Reason.GRACE_PERIOD if _in_grace(desk, h, version) else None
 
 
 def _in_grace(desk: Desk, h: Health, version: int) -> bool:
@@ -217,7 +220,7 @@ def _offered(
 
 
 def _cannot_buy(desk: Desk, h: Health, version: int) -> Reason | None:
-    if desk.state.breaker().level >= 3:
+    if desk.state.breaker().level(desk.at.timestamp) >= 3:
         return Reason.MARKET_PAUSED
     if h.stale:
         return Reason.ORACLE_STALE

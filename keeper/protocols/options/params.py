@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from keeper.units import WAD, wad
 
 SET_TYPE: Final = (
-    "((uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
+    "((uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
     "uint256[],uint256[],uint256[]),"
     "(uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
     "uint256,uint256,uint256,uint256,uint256,uint256,uint256))"
@@ -88,6 +88,7 @@ class RiskParams:
     vol_days_floor: int  # seconds
     trigger_band: int
     bid_band: int
+    stress_cap: int
     depths: tuple[int, ...]  # usd, per underlying
     assets: tuple[AssetParams, ...]
     scenarios: tuple[Scenario, ...]
@@ -127,7 +128,7 @@ class ParamSet:
     def as_abi(self) -> tuple[Any, ...]:
         """The value for SET_TYPE."""
         r = self.risk
-        scalars = astuple(r)[:12]
+        scalars = astuple(r)[:13]
         risk = (*scalars, r.depths, [a.pack() for a in r.assets], [s.pack() for s in r.scenarios])
         return (risk, astuple(self.auction))
 
@@ -169,6 +170,7 @@ def realistic(depths: tuple[int, ...]) -> ParamSet:
         vol_days_floor=86_400,
         trigger_band=wad("0.05"),
         bid_band=wad("0.03"),
+        stress_cap=wad("1.5"),
         depths=depths,
         assets=(AssetParams(0, 0, 0), *collateral),
         scenarios=span_scenarios(),
@@ -199,10 +201,11 @@ def realistic(depths: tuple[int, ...]) -> ParamSet:
 
 
 def local(depths: tuple[int, ...]) -> ParamSet:
-    """``realistic`` with every duration a tenth and no minimum account."""
+    """``realistic`` with every duration a tenth, scenarios that volatility does not move, and no minimum account."""
     full = realistic(depths)
     a = full.auction
     return replace(
         full,
+        risk=replace(full.risk, stress_cap=WAD),
         auction=replace(a, t1=60, t2=720, bid_delay=2, grace=12, cure_memory=180, dust=wad(1), epoch=8_640),
     )

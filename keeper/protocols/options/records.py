@@ -147,6 +147,11 @@ class State:
         return cast("Auction | None", self._one("auction", id))
 
     def feed(self, underlying: int) -> Feed | None:
+        """The feed of an underlying that has a price."""
+        feed = self.registered(underlying)
+        return feed if feed and feed.round else None
+
+    def registered(self, underlying: int) -> Feed | None:
         return cast("Feed | None", self._one("feed", underlying))
 
     def smile(self, underlying: int, expiry: int) -> Smile | None:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from keeper.ports import View
 from keeper.protocols.options import oracle
 from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt, value
-from keeper.protocols.options.params import RiskParams, Shock
+from keeper.protocols.options.params import RiskParams, Scenario, Shock
 from keeper.protocols.options.records import Account, Asset, Leg, State, series_of
 from keeper.units import BPS, WAD, YEAR, clamp, div_trunc, mul_down, mul_up
 
@@ -24,12 +24,14 @@ SIGMA_MIN: Final = WAD // 20
 SIGMA_MAX: Final = 5 * WAD
 ALL: Final = None  # every scenario
 DAYS_30: Final = 30 * 86_400
+DEEPEST: Final = -99 * WAD // 100  # a stretched fall stops here
 
 
 class Price(IntEnum):
     SPOT = 0
     TRIGGER = 1
     BID = 2
+    INITIAL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,13 @@ class Health:
     @property
     def healthy(self) -> bool:
         return self.equity >= self.mm
+
+
+class Move(NamedTuple):
+    """The price move of one scenario, wad, and ln(1 + move)."""
+
+    by: int
+    ln: int
 
 
 class Term(NamedTuple):
@@ -111,6 +120,7 @@ class Market:
     now: int
     mode: Price
     _prices: dict[int, tuple[int, oracle.Prices]] = field(default_factory=dict)
+    _moves: dict[int, tuple[Move, ...]] = field(default_factory=dict)
     _terms: dict[tuple[int, int], Term] = field(default_factory=dict)
     _values: dict[int, Valued] = field(default_factory=dict)
 
@@ -123,7 +133,7 @@ class Market:
             feed = self.state.feed(underlying)
             if feed is None:
                 raise LookupError(f"underlying {underlying} has no price")
-            quote = oracle.prices(feed, self.now, self.state.breaker(), self.state.config())
+            quote = oracle.prices(feed, underlying, self.now, self.state.breaker(), self.state.config())
             self._prices[underlying] = clamp_price(quote, self.mode, self.params), quote
         return self._prices[underlying]
 
@@ -138,7 +148,7 @@ class Market:
         config, feed, raw = self.state.config(), self.state.feed(underlying), self.state.smile(underlying, expiry)
         if feed is None or raw is None:
             raise LookupError(f"underlying {underlying} has no smile for expiry {expiry}")
-        smile = oracle.smile(raw, self.now, config)
+        smile = oracle.smile(raw, feed, self.now, config)
         left = max(0, expiry - self.now)
         root_t = sqrt(left * 10**36 // YEAR)
         discount = exp_wad(div_trunc(-smile.rate * left, YEAR))
@@ -146,18 +156,32 @@ class Market:
         rest = price * open_ // WAD
         forward = (fixed + rest) * WAD // discount
         moving = rest * WAD // (fixed + rest) if fixed else WAD
-        shocks = self._shocks(forward, moving, root_t, left)
+        shocks = self._shocks(self.moves(underlying), forward, moving, root_t, left)
         return Term(forward, discount, open_, root_t, smile, min(quote.confidence, smile.confidence), *shocks)
 
+    def moves(self, underlying: int) -> tuple[Move, ...]:
+        """The price move of each scenario, stretched by what volatility asks for."""
+        if underlying not in self._moves:
+            factor = self._stretch(underlying)
+            self._moves[underlying] = tuple(stretched(s, factor) for s in self.params.scenarios)
+        return self._moves[underlying]
+
+    def _stretch(self, underlying: int) -> int:
+        feed = self.state.feed(underlying)
+        if self.params.stress_cap <= WAD or feed is None:
+            return WAD
+        stress = oracle.stress(feed, self.now, self.state.config())
+        return min(stress.at_once if self.mode == Price.INITIAL else stress.eased, self.params.stress_cap)
+
     def _shocks(
-        self, forward: int, moving: int, root_t: int, left: int
+        self, moves: Sequence[Move], forward: int, moving: int, root_t: int, left: int
     ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         slope = vol_slope(self.params, left)
         forwards, lns, factors, addends = [], [], [], []
-        for s in self.params.scenarios:
-            move = div_trunc(s.spot * 10**14 * moving, WAD)
+        for s, m in zip(self.params.scenarios, moves, strict=True):
+            move = div_trunc(m.by * moving, WAD)
             forwards.append(forward * (WAD + move) // WAD)
-            lns.append(s.ln if moving == WAD else ln_wad(WAD + move))
+            lns.append(m.ln if moving == WAD else ln_wad(WAD + move))
             vol = s.vol * 10**14
             scaled = {Shock.TERM: div_trunc(vol * slope, WAD), Shock.RELATIVE: vol}.get(s.kind, 0)
             factors.append(max(0, WAD + scaled))
@@ -172,7 +196,7 @@ class Market:
     def _value(self, series: int) -> Valued:
         underlying, expiry, is_call, k = series_of(series)
         t = self.term(underlying, expiry)
-        ln = ln_wad(t.forward * WAD // k) if t.forward else 0
+        ln = ln_wad(max(1, t.forward * WAD // k))
         w = sigma(t, ln) * t.root_t // WAD
         now, n1 = value(is_call, t.forward, k, ln, w)
         gains = tuple(
@@ -200,7 +224,7 @@ class Market:
             book = self._revalue(legs, scenarios)
             value_ = mul_down(units, price)
             equity += book.worth + value_
-            lost, at = self._loss(book, value_, scenarios)
+            lost, at = self._loss(book, self.moves(u), value_, scenarios)
             size = self._size(u, abs(book.delta + units), price)
             both = size + self._shared(book, price)
             shorts = mul_up(book.shorts, price)
@@ -236,13 +260,13 @@ class Market:
             b.calls, b.puts = min(b.calls, 0) + calls, min(b.puts, 0) + puts
         return b
 
-    def _loss(self, b: _Book, collateral: int, scenarios: Sequence[int]) -> tuple[int, int]:
+    def _loss(self, b: _Book, moves: Sequence[Move], collateral: int, scenarios: Sequence[int]) -> tuple[int, int]:
         """(worst weighted loss, its scenario)."""
         loss, worst = 0, 0 if len(scenarios) > 1 else scenarios[0]
         for pnl, index in zip(b.carried, scenarios, strict=True):
             s = self.params.scenarios[index]
             if collateral:
-                pnl = min(pnl, 0) + mul_down(collateral, s.spot * 10**14)
+                pnl = min(pnl, 0) + mul_down(collateral, moves[index].by)
             weighted = mul_up(max(0, -pnl), s.weight * 10**14)
             if weighted > loss:
                 loss, worst = weighted, index
@@ -289,6 +313,14 @@ def clamp_price(quote: oracle.Prices, mode: Price, p: RiskParams) -> int:
         return quote.spot
     mark, band = (quote.slow, p.trigger_band) if mode == Price.TRIGGER else (quote.fast, p.bid_band)
     return clamp(quote.spot, mark * (WAD - band) // WAD, mark * (WAD + band) // WAD)
+
+
+def stretched(s: Scenario, factor: int) -> Move:
+    """``Risk._stretch``."""
+    if factor == WAD:
+        return Move(s.spot * 10**14, s.ln)
+    move = max(DEEPEST, div_trunc(s.spot * 10**14 * factor, WAD))
+    return Move(move, ln_wad(WAD + move))
 
 
 def vol_slope(p: RiskParams, left: int) -> int:

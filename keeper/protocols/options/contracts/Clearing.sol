@@ -329,7 +329,7 @@ contract Clearing {
             if (p.cash < 0) revert UnderMargin(account, p.cash, 0);
             return;
         }
-        Health memory h = risk.assess(p, params.current(), Price.Bid, risk.ALL());
+        Health memory h = risk.assess(p, params.current(), Price.Initial, risk.ALL());
         if (h.stale) revert Stale(account);
         if (h.equity < int256(h.im)) revert UnderMargin(account, h.equity, h.im);
     }
@@ -338,11 +338,11 @@ contract Clearing {
     function _requireSound(uint256 account, Portfolio memory was) internal view {
         Portfolio memory p = portfolio(account);
         uint256 version = params.current();
-        Health memory h = risk.assess(p, version, Price.Bid, risk.ALL());
+        Health memory h = risk.assess(p, version, Price.Initial, risk.ALL());
         bool restricted = oracle.level() != 0 || accounts[account].flagged || h.stale;
         if (!restricted && h.equity >= int256(h.im)) return;
         if (!_reduced(was.legs, p.legs)) revert NotReduced(account);
-        Health memory old = risk.assess(was, version, Price.Bid, risk.ALL());
+        Health memory old = risk.assess(was, version, Price.Initial, risk.ALL());
         if (h.equity - int256(h.im) < old.equity - int256(old.im)) revert UnderMargin(account, h.equity, h.im);
     }
 

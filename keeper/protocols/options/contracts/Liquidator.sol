@@ -125,6 +125,7 @@ contract Liquidator {
         _unhealthy(account, h);
         if (h.clamped) _unhealthy(account, risk.assess(pf, version, Price.Spot, scenario));
         uint256 clocks = _clocks(account, h.underlyings, p.grace);
+        if (block.timestamp < oracle.calmSince() + p.grace) revert NotYet(account);
         if (a.curedAt == 0 || block.timestamp - a.curedAt > p.cureMemory) {
             (a.started, a.since, a.spent) = (clocks, uint40(block.timestamp), 0);
         }

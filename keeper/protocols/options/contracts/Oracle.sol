@@ -3,29 +3,46 @@ pragma solidity ^0.8.28;
 
 import {ECDSA} from "solady/src/utils/ECDSA.sol";
 import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
+import {IBreaker} from "./interfaces/IBreaker.sol";
 import {Fixed} from "./lib/Fixed.sol";
+import {Pace} from "./lib/Pace.sol";
 
 /// @title Oracle
-/// @notice Prices, marks, smiles, the settlement average, the live clock and the breaker level.
+/// @notice Prices, marks, volatility, smiles, the settlement average, the live clock and the breaker.
 ///
 /// Every number is a function of stored state and block.timestamp: no poke is needed before a read, and any
 /// number of pokes leaves it unchanged. Messages are signed by the publisher and carried by anyone.
-contract Oracle {
+///
+///     spot                     as published, for the eye and for `Price.Spot`
+///     slow, fast               EWMA of spot; margin uses spot within a band of one of them
+///     sigma                    synthetic volatility: rises with the realised variance, falls slowly
+///     atOnce, eased            sigma over the usual volatility, at least 1; `eased` climbs 1 % a minute, see `Pace.sol`
+///     smile                    atm within a band of its own EWMA; sigma takes over where the smile is stale
+///     clock                    stands while the feed is stale or frozen, and at level 3
+///
+/// Tightening is immediate: guardian and trippers raise the level, the guardian freezes a feed, a price far from
+/// the mark trips by itself. Loosening is the governor's, and waits `delay` seconds in the open.
+contract Oracle is IBreaker {
     /* ------------------------------------------------------------------------------------------------------
                                                       TYPES
     ------------------------------------------------------------------------------------------------------ */
 
+    /// @dev Three words. All of it stands at `time`.
     struct Feed {
         uint64 spot; //        8 decimals
         uint40 time; //        of the message
         uint32 round; //       number of messages
         uint16 confidence; //  bps
         uint40 resumed; //     block time of the first message after an outage
-        uint40 dead; //        seconds in which the feed was older than maxAge, up to `time`
-        uint128 slow; //       wad, EWMA with time constant slowT
-        uint128 fast; //       wad, EWMA with time constant fastT
-        uint160 sum; //        8 decimals x seconds, integral of spot up to `time`
-        uint40 running; //     running time (see below) at `time`
+        uint40 dead; //        running seconds in which the feed was older than maxAge, or frozen
+        uint24 usual; //       ppm, volatility at which scenarios are not stretched; 0: not registered
+        uint96 slow; //        wad, EWMA with time constant slowT
+        uint96 fast; //        wad, EWMA with time constant fastT
+        uint64 variance; //    1e-12 per year, realised, time constant riseT
+        uint112 sum; //        8 decimals x seconds, integral of spot
+        uint40 running; //     running time, see below
+        uint64 peak; //        1e-12 per year, sigma squared
+        uint40 eased; //       1e-9, the factor that maintenance requirements use
     }
 
     struct Smile {
@@ -45,34 +62,74 @@ contract Oracle {
         uint152 sum; // 8 decimals x seconds
     }
 
+    /// @dev One word.
+    struct Breaker {
+        uint8 raised; //       level that people and contracts have set
+        uint40 pausedAt; //    block time at which level 3 began; 0 when it is lower
+        uint40 paused; //      seconds at level 3, ended spells only
+        uint40 tripUntil; //   block time until which the level is at least 2
+        uint40 lowered; //     block time at which `raised` last fell below 2
+        uint8 frozen; //       bit u: no prices are taken
+        uint8 probation; //    bit u: the next price must lie within firstBand of the last
+    }
+
     struct Config {
         address publisher;
-        address guardian; //  may only raise the level
+        address guardian; //   may only tighten
         address governor;
-        uint256 slowT; //     seconds
-        uint256 fastT; //     seconds
-        uint256 smileT; //    seconds
-        uint256 smileBand; // wad around the smooth atm
-        uint256 maxAge; //    seconds, a spot older than this is stale
-        uint256 smileAge; //  seconds, a smile older than this has confidence 0
-        uint256 window; //    seconds of the settlement average; expiries are multiples of it
+        uint256 slowT; //      seconds
+        uint256 fastT; //      seconds
+        uint256 smileT; //     seconds
+        uint256 smileBand; //  wad around the smooth atm
+        uint256 smileStep; //  ppm by which skew and curvature may change in one message
+        uint256 maxAge; //     seconds, a spot older than this is stale
+        uint256 smileAge; //   seconds, a smile older than this has confidence 0
+        uint256 window; //     seconds of the settlement average; expiries are multiples of it
+        uint256 riseT; //      seconds, of the realised variance
+        uint256 fallT; //      seconds, >= riseT: sigma squared falls no faster than with this time constant
+        uint256 premium; //    wad, >= 1: over sigma, where it stands in for a stale smile
+        uint256 trip; //       wad, distance of a price from the slow mark that trips level 2
+        uint256 tripFor; //    seconds
+        uint256 firstBand; //  wad, see `Breaker.probation`
+        uint256 delay; //      seconds from `schedule` to `execute`
+    }
+
+    /// @notice What loosens. The value is a level, a feed, a feed, an address.
+    enum Act {
+        Lower,
+        Thaw,
+        Vouch, // let the next price of a feed on probation be anything
+        Publisher
     }
 
     event Configured(Config config);
+    event Registered(uint256 indexed u, uint256 usual);
     event Published(uint256 indexed u, uint256 round, uint256 spot, uint256 time, uint256 confidence);
     event SmilePublished(
         uint256 indexed u, uint256 indexed expiry, uint256 atm, int256 skew, int256 curv, int256 rate,
         uint256 time, uint256 confidence
     );
-    event Breaker(uint256 level, uint256 paused);
+    event BreakerChanged(Breaker breaker);
+    event Frozen(uint256 indexed u);
+    event Thawed(uint256 indexed u);
+    event Tripped(uint256 level, bytes32 reason);
+    event Tripper(address indexed who, bool allowed);
+    event PublisherChanged(address publisher);
+    event Scheduled(Act indexed act, uint256 value, uint256 ready);
+    event Cancelled(Act indexed act, uint256 value);
 
     error BadSignature();
     error BadMessage();
+    error BadConfig();
     error OutOfOrder(uint256 time, uint256 last);
     error FromTheFuture(uint256 time, uint256 now_);
     error TooOld(uint256 time, uint256 now_);
+    error TooFar(uint256 spot, uint256 last);
+    error FeedFrozen(uint256 u);
     error Unknown(uint256 u, uint256 expiry);
     error NotSettled(uint256 u, uint256 expiry);
+    error NotReady(uint256 ready, uint256 now_);
+    error NothingToDo();
     error Unauthorised();
 
     /* ------------------------------------------------------------------------------------------------------
@@ -80,27 +137,45 @@ contract Oracle {
     ------------------------------------------------------------------------------------------------------ */
 
     uint256 private constant WAD = 1e18;
+    uint256 private constant YEAR = 31_536_000;
+    uint256 private constant MAX_SPOT = 1 << 62; //     8 decimals
+    uint256 private constant MAX_ATM = 5e6; //          ppm
+    int256 private constant MAX_RATE = 1e6; //          ppm per year, either sign
+    uint256 private constant MAX_LEFT = 4 * YEAR; //    seconds from a smile to its expiry
+    uint256 public constant MAX_UNDERLYINGS = 4;
 
-    address public immutable publisher;
     address public immutable guardian;
     address public immutable governor;
     uint256 public immutable slowT;
     uint256 public immutable fastT;
     uint256 public immutable smileT;
     uint256 public immutable smileBand;
+    uint256 public immutable smileStep;
     uint256 public immutable maxAge;
     uint256 public immutable smileAge;
     uint256 public immutable window;
+    uint256 public immutable riseT;
+    uint256 public immutable fallT;
+    uint256 public immutable premium;
+    uint256 public immutable trip_;
+    uint256 public immutable tripFor;
+    uint256 public immutable firstBand;
+    uint256 public immutable delay;
 
+    address public publisher;
+    Breaker internal breaker_;
     mapping(uint256 u => Feed) internal feeds;
     mapping(uint256 u => mapping(uint256 expiry => Smile)) internal smiles;
-    mapping(uint256 u => Step[]) internal steps; // by time; one for every crossing of a multiple of window
-
-    uint8 public level; //      0 normal, 1 no new risk, 2 also no new auctions, 3 also no bids and the clock stands
-    uint40 internal pausedAt; // when level 3 began
-    uint40 internal paused; //   seconds at level 3, ended spells only
+    mapping(uint256 u => Step[]) internal steps; //         by time; one for every crossing of a multiple of window
+    mapping(address who => bool) public tripper; //         contracts that may raise the level by themselves
+    mapping(Act => mapping(uint256 value => uint256)) public ready; // block time; 0 when not scheduled
 
     constructor(Config memory c) {
+        bool ok = c.slowT != 0 && c.fastT != 0 && c.smileT != 0 && c.maxAge != 0 && c.smileAge != 0 && c.window != 0
+            && c.riseT != 0 && c.fallT >= c.riseT && c.premium >= WAD && c.premium <= 4e18
+            && c.smileBand != 0 && c.smileBand < WAD && c.firstBand != 0 && c.firstBand < WAD
+            && c.trip != 0 && c.trip <= WAD && c.smileStep != 0;
+        if (!ok) revert BadConfig();
         publisher = c.publisher;
         guardian = c.guardian;
         governor = c.governor;
@@ -108,10 +183,37 @@ contract Oracle {
         fastT = c.fastT;
         smileT = c.smileT;
         smileBand = c.smileBand;
+        smileStep = c.smileStep;
         maxAge = c.maxAge;
         smileAge = c.smileAge;
         window = c.window;
+        riseT = c.riseT;
+        fallT = c.fallT;
+        premium = c.premium;
+        trip_ = c.trip;
+        tripFor = c.tripFor;
+        firstBand = c.firstBand;
+        delay = c.delay;
         emit Configured(c);
+    }
+
+    modifier onlyGovernor() {
+        if (msg.sender != governor) revert Unauthorised();
+        _;
+    }
+
+    modifier onlyGuards() {
+        if (msg.sender != guardian && msg.sender != governor) revert Unauthorised();
+        _;
+    }
+
+    /// @notice Open a feed, once.
+    /// @param usual ppm, the volatility that scenarios are made for
+    function register(uint256 u, uint256 usual) external onlyGovernor {
+        bool ok = u < MAX_UNDERLYINGS && feeds[u].usual == 0 && usual >= 0.05e6 && usual <= 5e6;
+        if (!ok) revert BadConfig();
+        feeds[u].usual = uint24(usual);
+        emit Registered(u, usual);
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -122,27 +224,60 @@ contract Oracle {
     /// @param spot 8 decimals @param confidence bps
     function publish(uint256 u, uint256 spot, uint256 time, uint256 confidence, bytes calldata signature) external {
         _authentic(keccak256(abi.encode(block.chainid, address(this), "spot", u, spot, time, confidence)), signature);
-        if (spot == 0 || spot > type(uint64).max || confidence > 1e4 || u > 255) revert BadMessage();
-        _inOrder(time, feeds[u].time, maxAge);
-
+        if (spot == 0 || spot >= MAX_SPOT || confidence > 1e4) revert BadMessage();
         Feed memory f = feeds[u];
+        if (f.usual == 0) revert Unknown(u, 0);
+        _inOrder(time, f.time, maxAge);
+        Breaker memory b = breaker_;
+        if (b.frozen >> u & 1 != 0) revert FeedFrozen(u);
+
         if (f.round == 0) {
-            f.slow = f.fast = uint128(spot * 1e10);
+            f.slow = f.fast = uint96(spot * 1e10);
+            f.peak = f.variance = uint64(uint256(f.usual) * f.usual);
+            f.eased = 1e9;
             f.resumed = uint40(block.timestamp);
+            (f.time, f.running) = (uint40(time), uint40(_running(b)));
         } else {
-            (uint256 dt, uint256 last) = (time - f.time, uint256(f.spot) * 1e10);
-            f.slow = uint128(ewma(f.slow, last, dt, slowT));
-            f.fast = uint128(ewma(f.fast, last, dt, fastT));
-            if (time / window != f.time / window) steps[u].push(Step(f.time, f.spot, uint152(f.sum)));
-            f.sum += uint160(f.spot * dt);
-            uint256 lost = _lost(f);
-            if (lost != 0) (f.dead, f.resumed) = (uint40(f.dead + lost), uint40(block.timestamp));
+            uint256 last = f.spot;
+            if (b.probation >> u & 1 != 0) _endProbation(b, u, spot, last);
+            (uint256 dt, uint256 live) = _advance(f, u, time, b);
+            if (spot != last) _jump(f, spot, last, live, dt);
+            if (Fixed.distance(spot * 1e10, f.slow) * WAD > trip_ * f.slow) _trip(b);
         }
         f.round += 1;
-        (f.spot, f.time, f.confidence) = (uint64(spot), uint40(time), uint16(confidence));
-        f.running = uint40(_running());
+        (f.spot, f.confidence) = (uint64(spot), uint16(confidence));
         feeds[u] = f;
         emit Published(u, f.round, spot, time, confidence);
+    }
+
+    /// @dev Let `f` stand at `time`: its price held until then. Seconds beyond maxAge are lost to everything that
+    /// measures the market, and to the clock.
+    function _advance(Feed memory f, uint256 u, uint256 time, Breaker memory b)
+        internal
+        returns (uint256 dt, uint256 live)
+    {
+        dt = time - f.time;
+        live = _live(dt);
+        uint256 last = uint256(f.spot) * 1e10;
+        f.slow = uint96(ewma(f.slow, last, dt, slowT));
+        f.fast = uint96(ewma(f.fast, last, dt, fastT));
+        f.variance = uint64(_decay(f.variance, live, riseT));
+        f.peak = uint64(_decay(f.peak, live, fallT));
+        f.eased = uint40(_eased(f, live));
+        if (time / window != f.time / window) steps[u].push(Step(f.time, f.spot, f.sum));
+        f.sum += uint112(f.spot * dt);
+        uint256 running = _running(b);
+        uint256 lost = _lost(f, running);
+        if (lost != 0) (f.dead, f.resumed) = (uint40(f.dead + lost), uint40(block.timestamp));
+        (f.time, f.running) = (uint40(time), uint40(running));
+    }
+
+    /// @dev Add the squared return of one message. After an outage only the share of it that fell into live time.
+    function _jump(Feed memory f, uint256 spot, uint256 last, uint256 live, uint256 dt) internal view {
+        int256 r = Math.lnWad(int256(Math.max(1, spot * WAD / last)));
+        uint256 variance = f.variance + uint256(r * r) / 1e24 * YEAR * live / (riseT * dt);
+        f.variance = uint64(Math.min(variance, type(uint64).max));
+        if (f.variance > f.peak) f.peak = f.variance;
     }
 
     /// @notice Accept a smile for one expiry: sigma(K) = atm + skew x + curv x^2, x = ln(K/F) / sqrt(t). All ppm.
@@ -156,17 +291,29 @@ contract Oracle {
             ),
             signature
         );
-        if (atm == 0 || atm > 5e6 || confidence > 1e4 || expiry % window != 0 || expiry > type(uint40).max) {
-            revert BadMessage();
-        }
-        if (int32(skew) != skew || int32(curv) != curv || int32(rate) != rate) revert BadMessage();
-        Smile storage s = smiles[u][expiry];
+        if (atm == 0 || atm > MAX_ATM || confidence > 1e4) revert BadMessage();
+        if (expiry % window != 0 || expiry > type(uint40).max || expiry > time + MAX_LEFT) revert BadMessage();
+        if (int32(skew) != skew || int32(curv) != curv || rate > MAX_RATE || rate < -MAX_RATE) revert BadMessage();
+        if (feeds[u].round == 0) revert Unknown(u, 0);
+        Smile memory s = smiles[u][expiry];
         _inOrder(time, s.time, smileAge);
-        uint256 smooth = s.time == 0 ? atm * 1e12 : ewma(s.smooth, uint256(s.atm) * 1e12, time - s.time, smileT);
-        smiles[u][expiry] = Smile(
-            uint32(atm), int32(skew), int32(curv), int32(rate), uint40(time), uint16(confidence), uint64(smooth)
-        );
         emit SmilePublished(u, expiry, atm, skew, curv, rate, time, confidence);
+        if (s.time == 0) {
+            s.smooth = uint64(atm * 1e12);
+        } else {
+            (uint256 smooth,) = _smooth(s, u, time);
+            s.smooth = uint64(smooth);
+            (skew, curv) = (_step(s.skew, skew), _step(s.curv, curv));
+        }
+        (s.atm, s.skew, s.curv, s.rate) = (uint32(atm), int32(skew), int32(curv), int32(rate));
+        (s.time, s.confidence) = (uint40(time), uint16(confidence));
+        smiles[u][expiry] = s;
+    }
+
+    /// @dev `to`, or as near as one message may come.
+    function _step(int256 from, int256 to) internal view returns (int256) {
+        int256 step = int256(smileStep);
+        return to > from + step ? from + step : to < from - step ? from - step : to;
     }
 
     function _authentic(bytes32 digest, bytes calldata signature) internal view {
@@ -179,47 +326,53 @@ contract Oracle {
         if (block.timestamp - time > age) revert TooOld(time, block.timestamp);
     }
 
+    /* ------------------------------------------------------------------------------------------------------
+                                                MARKS AND VOLATILITY
+    ------------------------------------------------------------------------------------------------------ */
+
     /// @notice Exponentially weighted mean over `dt` seconds in which `price` was held: mean a + price (1 - a),
     /// a = exp(-dt / t). A semigroup in dt: poking changes nothing (up to 1 wei of rounding).
     function ewma(uint256 mean, uint256 price, uint256 dt, uint256 t) public pure returns (uint256) {
+        if (mean == price) return mean;
         uint256 a = uint256(Math.expWad(-int256(dt * WAD / t)));
         return (mean * a + price * (WAD - a)) / WAD;
     }
 
-    /* ------------------------------------------------------------------------------------------------------
-                                                    LIVE CLOCK
-    ------------------------------------------------------------------------------------------------------ */
-
-    /// @dev Seconds that were not spent at breaker level 3.
-    function _running() internal view returns (uint256) {
-        return (pausedAt == 0 ? block.timestamp : pausedAt) - paused;
+    function _decay(uint256 x, uint256 dt, uint256 t) internal pure returns (uint256) {
+        return x * uint256(Math.expWad(-int256(dt * WAD / t))) / WAD;
     }
 
-    /// @dev Running seconds since the feed's message beyond maxAge.
-    function _lost(Feed memory f) internal view returns (uint256) {
-        uint256 age = _running() - f.running;
-        return age > maxAge ? age - maxAge : 0;
+    /// @dev Of `dt` seconds since a message, those in which it was not stale.
+    function _live(uint256 dt) internal view returns (uint256) {
+        return dt < maxAge ? dt : maxAge;
     }
 
-    /// @notice Live seconds of underlying `u`: stands at level 3 and while the feed is older than maxAge.
-    function clock(uint256 u) public view returns (uint256) {
+    /// @dev wad, from a variance in 1e-12
+    function _root(uint256 variance) internal pure returns (uint256) {
+        return Math.sqrt(variance * 1e24);
+    }
+
+    /// @dev 1e-9: sigma over the usual volatility, at least 1 and at most what the storage holds.
+    function _ratio(Feed memory f, uint256 peak) internal pure returns (uint256) {
+        return Fixed.clamp(_root(peak) / (uint256(f.usual) * 1e3), 1e9, type(uint40).max);
+    }
+
+    /// @dev 1e-9: the old factor grown for `live` seconds, or the ratio where that is lower. `f.peak` is that of the
+    /// end of those seconds. A semigroup, as the ratio only falls between messages.
+    function _eased(Feed memory f, uint256 live) internal pure returns (uint256) {
+        return Math.min(uint256(f.eased) * Pace.growth(live) / WAD, _ratio(f, f.peak));
+    }
+
+    /// @notice What volatility does to the scenarios of underlying `u`.
+    /// @return sigma wad, synthetic volatility: realised over riseT, falling no faster than over 2 fallT
+    /// @return atOnce wad, max(1, sigma / usual), for initial margin
+    /// @return eased wad, the same, but rising by 1 % a minute at most, for maintenance
+    function stress(uint256 u) external view returns (uint256 sigma, uint256 atOnce, uint256 eased) {
         Feed memory f = feeds[u];
-        return _running() - f.dead - _lost(f);
+        uint256 live = _live(block.timestamp - f.time);
+        f.peak = uint64(_decay(f.peak, live, fallT));
+        return (_root(f.peak), _ratio(f, f.peak) * 1e9, _eased(f, live) * 1e9);
     }
-
-    /// @return live seconds, number of messages, block time since when it runs without an outage, standing still now
-    function pulse(uint256 u) external view returns (uint256 live, uint256 round, uint256 resumed, bool stale) {
-        Feed memory f = feeds[u];
-        return (clock(u), f.round, f.resumed, _stale(f));
-    }
-
-    function _stale(Feed memory f) internal view returns (bool) {
-        return level == 3 || block.timestamp - f.time > maxAge;
-    }
-
-    /* ------------------------------------------------------------------------------------------------------
-                                                      READS
-    ------------------------------------------------------------------------------------------------------ */
 
     /// @return spot wad @return slow wad @return fast wad, both at block.timestamp @return confidence bps
     function prices(uint256 u)
@@ -234,10 +387,11 @@ contract Oracle {
         slow = ewma(f.slow, spot, dt, slowT);
         fast = ewma(f.fast, spot, dt, fastT);
         confidence = f.confidence;
-        stale = _stale(f);
+        stale = _stale(f, u, breaker_);
     }
 
-    /// @notice The smile as margin uses it: atm limited to smileBand around its own smooth value.
+    /// @notice The smile as margin uses it: atm limited to smileBand around its own smooth value. A stale smile is
+    /// no reason to stop: its atm gives way to sigma, within the same band, and its confidence is 0.
     /// @return atm wad @return skew wad @return curv wad @return rate wad per year @return confidence bps
     function smile(uint256 u, uint256 expiry)
         external
@@ -246,12 +400,69 @@ contract Oracle {
     {
         Smile memory s = smiles[u][expiry];
         if (s.time == 0) revert Unknown(u, expiry);
-        atm = uint256(s.atm) * 1e12;
-        uint256 smooth = ewma(s.smooth, atm, block.timestamp - s.time, smileT);
+        uint256 smooth;
+        (smooth, atm) = _smooth(s, u, block.timestamp);
         atm = Fixed.clamp(atm, smooth * (WAD - smileBand) / WAD, smooth * (WAD + smileBand) / WAD);
         (skew, curv, rate) = (int256(s.skew) * 1e12, int256(s.curv) * 1e12, int256(s.rate) * 1e12);
         confidence = block.timestamp - s.time > smileAge ? 0 : s.confidence;
     }
+
+    /// @dev The smooth atm at `t`, and what it is drawn to: the published atm, after smileAge premium x sigma.
+    /// @return smooth wad @return atm wad
+    function _smooth(Smile memory s, uint256 u, uint256 t) internal view returns (uint256 smooth, uint256 atm) {
+        atm = uint256(s.atm) * 1e12;
+        uint256 age = t - s.time;
+        if (age <= smileAge) return (ewma(s.smooth, atm, age, smileT), atm);
+        smooth = ewma(s.smooth, atm, smileAge, smileT);
+        atm = _fallback(u, t);
+        smooth = ewma(smooth, atm, age - smileAge, smileT);
+    }
+
+    /// @dev premium x the greater of sigma and the usual volatility, wad.
+    function _fallback(uint256 u, uint256 t) internal view returns (uint256) {
+        Feed memory f = feeds[u];
+        uint256 sigma = _root(_decay(f.peak, t > f.time ? _live(t - f.time) : 0, fallT));
+        return Math.min(Math.max(sigma, uint256(f.usual) * 1e12) * premium / WAD, MAX_ATM * 1e12);
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                    LIVE CLOCK
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @dev Seconds that were not spent at level 3.
+    function _running(Breaker memory b) internal view returns (uint256) {
+        return (b.pausedAt == 0 ? block.timestamp : b.pausedAt) - b.paused;
+    }
+
+    /// @dev Seconds from the feed's message to `running`, beyond maxAge.
+    function _lost(Feed memory f, uint256 running) internal view returns (uint256) {
+        uint256 age = running - f.running;
+        return age > maxAge ? age - maxAge : 0;
+    }
+
+    /// @notice Live seconds of underlying `u`: stands at level 3, while the feed is older than maxAge, while frozen.
+    function clock(uint256 u) public view returns (uint256) {
+        return _clock(feeds[u], u, breaker_);
+    }
+
+    function _clock(Feed memory f, uint256 u, Breaker memory b) internal view returns (uint256) {
+        uint256 running = b.frozen >> u & 1 != 0 ? f.running : _running(b);
+        return running - f.dead - _lost(f, running);
+    }
+
+    /// @return live seconds, number of messages, block time since when it runs without an outage, standing still now
+    function pulse(uint256 u) external view returns (uint256 live, uint256 round, uint256 resumed, bool stale) {
+        (Feed memory f, Breaker memory b) = (feeds[u], breaker_);
+        return (_clock(f, u, b), f.round, f.resumed, _stale(f, u, b));
+    }
+
+    function _stale(Feed memory f, uint256 u, Breaker memory b) internal view returns (bool) {
+        return b.raised == 3 || b.frozen >> u & 1 != 0 || block.timestamp - f.time > maxAge;
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                    SETTLEMENT
+    ------------------------------------------------------------------------------------------------------ */
 
     /// @notice How much of the settlement average of `expiry` is known.
     /// @return fixed_ wad, part of the settlement price that no longer moves
@@ -305,16 +516,130 @@ contract Oracle {
                                                      BREAKER
     ------------------------------------------------------------------------------------------------------ */
 
-    /// @notice The guardian may raise the level, the governor may set any.
-    function setLevel(uint8 to) external {
-        if (msg.sender != governor && !(msg.sender == guardian && to > level)) revert Unauthorised();
+    /// @inheritdoc IBreaker
+    function level() public view returns (uint8) {
+        return block.timestamp < breaker_.tripUntil && breaker_.raised < 2 ? 2 : breaker_.raised;
+    }
+
+    /// @notice Block time since which, or from which on, the level is below 2: flags wait a grace from here.
+    function calmSince() external view returns (uint256) {
+        return Math.max(breaker_.lowered, breaker_.tripUntil);
+    }
+
+    function breaker() external view returns (Breaker memory) {
+        return breaker_;
+    }
+
+    /// @notice Raise the level. It is lowered through `schedule` only.
+    function raise(uint8 to) external onlyGuards {
         if (to > 3) revert BadMessage();
-        if (to == 3 && level != 3) pausedAt = uint40(block.timestamp);
-        if (to != 3 && level == 3) {
-            paused += uint40(block.timestamp) - pausedAt;
-            pausedAt = 0;
+        if (to <= breaker_.raised) revert NothingToDo();
+        _setLevel(to);
+    }
+
+    /// @inheritdoc IBreaker
+    function trip(uint8 to, bytes32 reason) external {
+        if (!tripper[msg.sender]) revert Unauthorised();
+        if (to > 3) revert BadMessage();
+        if (to <= breaker_.raised) return;
+        _setLevel(to);
+        emit Tripped(to, reason);
+    }
+
+    function setTripper(address who, bool allowed) external onlyGovernor {
+        tripper[who] = allowed;
+        emit Tripper(who, allowed);
+    }
+
+    /// @notice Take no more prices of a feed. What is distrusted is its last price: the slow mark stands in for it,
+    /// also in the settlement average.
+    function freeze(uint256 u) external onlyGuards {
+        (Feed memory f, Breaker memory b) = (feeds[u], breaker_);
+        if (f.round == 0) revert Unknown(u, 0);
+        if (b.frozen >> u & 1 != 0) revert NothingToDo();
+        _advance(f, u, block.timestamp, b);
+        f.spot = uint64(Math.max(1, f.slow / 1e10));
+        feeds[u] = f;
+        b.frozen |= uint8(1 << u);
+        _set(b);
+        emit Frozen(u);
+    }
+
+    function _set(Breaker memory b) internal {
+        breaker_ = b;
+        emit BreakerChanged(b);
+    }
+
+    function _setLevel(uint8 to) internal {
+        Breaker memory b = breaker_;
+        if (to == 3 && b.raised != 3) b.pausedAt = uint40(block.timestamp);
+        if (to != 3 && b.raised == 3) (b.paused, b.pausedAt) = (b.paused + uint40(block.timestamp) - b.pausedAt, 0);
+        if (to < 2 && b.raised >= 2) b.lowered = uint40(block.timestamp);
+        b.raised = to;
+        _set(b);
+    }
+
+    function _trip(Breaker memory b) internal {
+        b.tripUntil = uint40(block.timestamp + tripFor);
+        _set(b);
+        emit Tripped(2, "jump");
+    }
+
+    function _endProbation(Breaker memory b, uint256 u, uint256 spot, uint256 last) internal {
+        if (Fixed.distance(spot, last) * WAD > firstBand * last) revert TooFar(spot, last);
+        b.probation &= ~uint8(1 << u);
+        _set(b);
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                     TIMELOCK
+    ------------------------------------------------------------------------------------------------------ */
+
+    function schedule(Act act, uint256 value) external onlyGovernor {
+        ready[act][value] = block.timestamp + delay;
+        emit Scheduled(act, value, block.timestamp + delay);
+    }
+
+    /// @notice The guardian may cancel too: that only tightens.
+    function cancel(Act act, uint256 value) external onlyGuards {
+        if (ready[act][value] == 0) revert NothingToDo();
+        delete ready[act][value];
+        emit Cancelled(act, value);
+    }
+
+    function execute(Act act, uint256 value) external onlyGovernor {
+        uint256 from = ready[act][value];
+        if (from == 0 || block.timestamp < from) revert NotReady(from, block.timestamp);
+        delete ready[act][value];
+        if (act == Act.Lower) {
+            if (value >= breaker_.raised) revert NothingToDo();
+            _setLevel(uint8(value));
+        } else if (act == Act.Thaw) {
+            _thaw(value);
+        } else if (act == Act.Vouch) {
+            Breaker memory b = breaker_;
+            b.probation &= ~uint8(1 << value);
+            _set(b);
+        } else {
+            Breaker memory b = breaker_;
+            b.probation = type(uint8).max;
+            _set(b);
+            publisher = address(uint160(value));
+            emit PublisherChanged(publisher);
         }
-        level = to;
-        emit Breaker(to, paused);
+    }
+
+    /// @dev Take prices again: the frozen time is lost to the clock, and the first price is on probation.
+    function _thaw(uint256 u) internal {
+        (Feed memory f, Breaker memory b) = (feeds[u], breaker_);
+        if (b.frozen >> u & 1 == 0) revert NothingToDo();
+        uint256 running = _running(b);
+        f.dead += uint40(running - f.running);
+        (f.running, f.resumed) = (uint40(running), uint40(block.timestamp));
+        feeds[u] = f;
+        b.frozen &= ~uint8(1 << u);
+        b.probation |= uint8(1 << u);
+        _set(b);
+        emit Thawed(u);
     }
 }

@@ -98,6 +98,7 @@ contract Params {
         _require(p.volDaysFloor >= 3600 && p.volDaysFloor <= 30 days, "volDaysFloor");
         _require(p.triggerBand > 0 && p.triggerBand <= 0.5e18, "triggerBand");
         _require(p.bidBand > 0 && p.bidBand <= 0.5e18, "bidBand");
+        _require(p.stressCap >= WAD && p.stressCap <= 3e18, "stressCap");
         uint256 n = p.depths.length;
         _require(n > 0 && n <= MAX_UNDERLYINGS, "depths");
         for (uint256 u; u < n; ++u) _require(p.depths[u] >= WAD, "depth");

@@ -19,6 +19,8 @@ import {Params} from "./Params.sol";
 ///     L   = sum over underlyings of max(0, max over scenarios of -weight pnl)           rounded up
 ///     pnl: full revaluation, folded over expiries from the earliest, c <- min(c, 0) + g, collateral last;
 ///          what an early expiry gains never covers what a later one loses
+///     scenarios: price moves times clamp(sigma / usual, 1, stressCap); Q takes the slow form of that factor, Q_im
+///          the one of now, see `Oracle.stress` and `Price.Initial`
 ///     X   = floorGross p sum of shorts + floorNaked p naked + lambda (delta p)^2 / depth + low confidence
 ///     Q   = factor L + X + haircuts                 once with the maintenance, once with the initial parameters
 ///
@@ -37,6 +39,8 @@ contract Risk {
         uint256 price; //         wad
         uint256 confidence; //    bps of the feed
         uint256[] scenarios; //   the words to evaluate
+        int256[] moves; //        wad, of the price, stretched
+        int256[] lns; //          ln(1 + move)
         int256[] carried; //      c: folded pnl of closed expiries, per scenario
         int256[] group; //        g: undiscounted pnl of the expiry being read, per scenario
         int256 value; //          undiscounted value of that expiry
@@ -80,6 +84,7 @@ contract Risk {
     uint256 private constant YEAR = 31_536_000;
     uint256 private constant SIGMA_MIN = 0.05e18;
     uint256 private constant SIGMA_MAX = 5e18;
+    int256 private constant DEEPEST = -0.99e18; // a stretched fall stops here
 
     uint256 public constant ALL = type(uint256).max; // evaluate every scenario
 
@@ -146,8 +151,30 @@ contract Risk {
             b.scenarios = new uint256[](1);
             b.scenarios[0] = p.scenarios[(named >> (8 * u)) & 0xff];
         }
+        _stretch(b, p, mode);
         b.carried = new int256[](b.scenarios.length);
         b.group = new int256[](b.scenarios.length);
+    }
+
+    /// @dev The price moves of the scenarios, times what volatility makes of them.
+    function _stretch(Book memory b, RiskParams memory p, Price mode) internal view {
+        uint256 n = b.scenarios.length;
+        (b.moves, b.lns) = (new int256[](n), new int256[](n));
+        uint256 factor = WAD;
+        if (p.stressCap > WAD) {
+            (, uint256 atOnce, uint256 eased) = oracle.stress(b.u);
+            factor = Math.min(mode == Price.Initial ? atOnce : eased, p.stressCap);
+        }
+        for (uint256 s; s < n; ++s) {
+            uint256 word = b.scenarios[s];
+            if (factor == WAD) {
+                (b.moves[s], b.lns[s]) = (Scenario.spot(word), Scenario.lnSpot(word));
+            } else {
+                int256 move = Scenario.spot(word) * int256(factor) / SWAD;
+                if (move < DEEPEST) move = DEEPEST;
+                (b.moves[s], b.lns[s]) = (move, Math.lnWad(SWAD + move));
+            }
+        }
     }
 
     /// @notice The price a portfolio is valued at: spot, limited to a band around a mark.
@@ -182,7 +209,7 @@ contract Risk {
         for (uint256 s; s < b.scenarios.length; ++s) {
             uint256 word = b.scenarios[s];
             int256 pnl = b.carried[s];
-            if (value != 0) pnl = (pnl < 0 ? pnl : int256(0)) + Fixed.mulDown(value, Scenario.spot(word));
+            if (value != 0) pnl = (pnl < 0 ? pnl : int256(0)) + Fixed.mulDown(value, b.moves[s]);
             if (pnl >= 0) continue;
             uint256 l = Fixed.mulUp(uint256(-pnl), Scenario.weight(word));
             if (l <= loss) continue;
@@ -276,9 +303,9 @@ contract Risk {
             for (uint256 s; s < n; ++s) {
                 uint256 word = b.scenarios[s];
                 Shock memory x = t.shocks[s];
-                int256 move = Scenario.spot(word) * int256(t.moving) / SWAD;
+                int256 move = b.moves[s] * int256(t.moving) / SWAD;
                 x.forward = uint256(int256(t.forward) * (SWAD + move) / SWAD);
-                x.ln = t.moving == WAD ? Scenario.lnSpot(word) : Math.lnWad(SWAD + move);
+                x.ln = t.moving == WAD ? b.lns[s] : Math.lnWad(SWAD + move);
                 uint256 kind = Scenario.kind(word);
                 int256 vol = Scenario.vol(word);
                 x.factor = SWAD;
@@ -305,7 +332,7 @@ contract Risk {
             int256 n = leg.size();
             bool call = leg.isCall();
             uint256 k = leg.strike();
-            int256 ln = t.forward == 0 ? int256(0) : Math.lnWad(int256(t.forward * WAD / k));
+            int256 ln = Math.lnWad(int256(Math.max(1, t.forward * WAD / k)));
             uint256 w = _sigma(t, ln) * t.rootT / WAD;
             (uint256 v, uint256 n1) = Black76.value(call, t.forward, k, ln, w);
             int256[] memory group = b.group;

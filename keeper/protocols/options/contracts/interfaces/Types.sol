@@ -29,7 +29,8 @@ struct Health {
 enum Price {
     Spot, //     as published
     Trigger, //  spot within a wide band of the slow mark: decides whether an account may be flagged
-    Bid //       spot within a narrow band of the fast mark: decides what a bid pays, and initial margin
+    Bid, //      spot within a narrow band of the fast mark: decides what a bid pays
+    Initial //   the price of Bid, and scenarios as wide as the volatility asks now: decides who may open risk
 }
 
 /// @notice What `Risk` needs.
@@ -46,6 +47,7 @@ struct RiskParams {
     uint256 volDaysFloor; // seconds, shortest time to expiry in that formula
     uint256 triggerBand; //  wad around the slow mark
     uint256 bidBand; //      wad around the fast mark
+    uint256 stressCap; //    wad, most that volatility widens the price moves of the scenarios; 1 is off
     uint256[] depths; //     usd, pool depth per underlying that the size add-on is measured against
     uint256[] assets; //     one word each, see `Collateral.sol`; entry 0 is cash and is ignored
     uint256[] scenarios; //  one word each, see `Scenario.sol`

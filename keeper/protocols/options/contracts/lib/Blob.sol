@@ -8,9 +8,9 @@ import {AuctionParams, RiskParams} from "../interfaces/Types.sol";
 /// @notice Parameter sets as code. They are read into memory as they lie: the encodings below equal the memory
 /// layout of the structs but for the three array offsets, so nothing is decoded word by word.
 library Blob {
-    /// @dev RiskParams has 12 words, then three uint256[]; abi.encode puts one offset word in front of a dynamic
+    /// @dev RiskParams has 13 words, then three uint256[]; abi.encode puts one offset word in front of a dynamic
     /// struct, and array offsets count from behind it.
-    uint256 private constant SCALARS = 12;
+    uint256 private constant SCALARS = 13;
 
     function write(RiskParams memory p) internal returns (address) {
         return SSTORE2.write(abi.encode(p));

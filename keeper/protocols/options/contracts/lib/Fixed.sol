@@ -41,6 +41,10 @@ library Fixed {
         return x < low ? low : x > high ? high : x;
     }
 
+    function distance(uint256 a, uint256 b) internal pure returns (uint256) {
+        return a > b ? a - b : b - a;
+    }
+
     function abs(int256 x) internal pure returns (uint256) {
         return x < 0 ? uint256(-x) : uint256(x);
     }
