@@ -11,31 +11,13 @@ from eth_utils.crypto import keccak
 from keeper.errors import Broken, KeeperError, Reverted
 from keeper.model import Address
 from keeper.protocols.abi import Contract, load
-from keeper.protocols.options.oracle import Config
+from keeper.protocols.options.oracle import LOCAL, Config
 from keeper.protocols.options.params import ParamSet
 from keeper.simulation.node import Anvil
-from keeper.units import WAD, wad
 
 GAS: Final = 16_000_000  # below the cap per transaction
 CASH: Final = ("US dollars", "USDC", 6)
 BASES: Final = (("Wrapped ether", "WETH", 18), ("Wrapped bitcoin", "WBTC", 8))
-LOCAL_ORACLE: Final = Config(
-    slow_t=30,
-    fast_t=6,
-    smile_t=60,
-    smile_band=WAD // 10,
-    smile_step=20_000,
-    max_age=30,
-    smile_age=240,
-    window=60,
-    rise_t=180,
-    fall_t=2_160,
-    premium=wad("1.25"),
-    trip=wad("0.15"),
-    trip_for=30,
-    first_band=WAD // 5,
-    delay=0,
-)
 USUAL: Final = (800_000, 650_000)  # ppm, volatility of each underlying that the scenarios are made for
 
 
@@ -126,7 +108,7 @@ def actor(name: str, seed: int = 0) -> tuple[bytes, Address]:
 
 
 def deploy(
-    driver: Driver, governor: Address, publisher: Address, sets: ParamSet, config: Config = LOCAL_ORACLE, delay: int = 0
+    driver: Driver, governor: Address, publisher: Address, sets: ParamSet, config: Config = LOCAL, delay: int = 0
 ) -> Deployment:
     """Tokens, oracle, parameters, clearing house, liquidator and one empty pool per underlying."""
     c = options()

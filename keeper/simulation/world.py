@@ -23,7 +23,7 @@ from keeper.protocols.options.params import ParamSet, local
 from keeper.protocols.options.records import State, pack_leg, unpack_leg
 from keeper.protocols.options.risk import Market, Portfolio, Price
 from keeper.protocols.options.settings import Contracts, Settings
-from keeper.simulation.deploy import LOCAL_ORACLE, Deployment, Driver, deploy, options
+from keeper.simulation.deploy import Deployment, Driver, deploy, options
 from keeper.simulation.node import CHAIN_ID, Anvil
 from keeper.simulation.portfolios import Grid, Plan, expiries, portfolios
 from keeper.simulation.surface import Regime, Surface
@@ -168,7 +168,7 @@ class _Builder:
 
     def build(self) -> World:
         w = self.w
-        w.dep = deploy(self.driver, w.governor.address, w.publisher.address, self._params(), LOCAL_ORACLE)
+        w.dep = deploy(self.driver, w.governor.address, w.publisher.address, self._params())
         w.desk = self.driver.deploy(w.owner.address, self.c["Desk"], w.owner.address)
         w.book = Book(Options(w.settings), w.ref(0))
         w.state = State(w.book)

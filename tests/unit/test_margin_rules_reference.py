@@ -28,9 +28,7 @@ LEFTS = (1_000, 86_400, 7 * 86_400, 35 * 86_400)  # the first lies in the settle
 SPOTS = (2_000.0, 40_000.0)
 DEPTHS = (20_000_000, 30_000_000)
 NAMES = ("ETH", "BTC")
-CONFIG = oracle.Config(
-    slow_t=1800, fast_t=60, smile_t=600, smile_band=WAD // 2, max_age=300, smile_age=1200, window=1800
-)
+CONFIG = replace(oracle.REALISTIC, slow_t=1800, smile_band=WAD // 2)
 SHIPPED = realistic(tuple(wad(depth) for depth in DEPTHS)).risk
 # as the contract keeps them: it fills in the logarithms
 PARAMS = replace(
@@ -161,7 +159,17 @@ def exact(legs: list[Held], cash: int, units: tuple[int, int], move: float) -> A
     atm, skew, curv, rate = (round(one * 10**6) for one in SMILE)
     for u in range(2):
         spot, mean = round(SPOTS[u] * move * 10**8), wad(SPOTS[u])
-        records[Key("feed", u)] = oracle.Feed(spot, NOW, 9, 9_500, 0, 0, mean, mean, 10**20, 0)
+        records[Key("feed", u)] = replace(
+            oracle.registered(800_000),
+            spot=spot,
+            eased=10**9,
+            time=NOW,
+            round=9,
+            confidence=9_500,
+            slow=mean,
+            fast=mean,
+            sum=10**20,
+        )
         before = oracle.Step(NOW - 2_000, spot, 10**20 - 2_000 * spot)  # spot stood still in the window
         records |= {Key("steps", u): 1, step_key(u, 0): before}
         for left in LEFTS:

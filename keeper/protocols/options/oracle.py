@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt
-from keeper.units import WAD, YEAR, clamp
+from keeper.units import WAD, YEAR, clamp, wad
 
 PACE: Final = 165_838_847_552_801  # ln(1.01) / 60, wad per second, as in ``lib/Pace.sol``
 MAX_ATM: Final = 5 * WAD
@@ -33,6 +33,38 @@ class Config:
     trip_for: int
     first_band: int  # wad
     delay: int
+
+
+REALISTIC: Final = Config(  # for a chain with 12 s blocks
+    slow_t=300,
+    fast_t=60,
+    smile_t=600,
+    smile_band=wad("0.10"),
+    smile_step=20_000,
+    max_age=300,
+    smile_age=1_200,
+    window=1_800,
+    rise_t=1_800,
+    fall_t=21_600,
+    premium=wad("1.25"),
+    trip=wad("0.15"),
+    trip_for=300,
+    first_band=wad("0.20"),
+    delay=172_800,
+)
+LOCAL: Final = replace(  # for worlds on a local node, which play ten times as fast
+    REALISTIC,
+    slow_t=30,
+    fast_t=6,
+    smile_t=60,
+    max_age=30,
+    smile_age=240,
+    window=60,
+    rise_t=180,
+    fall_t=2_160,
+    trip_for=30,
+    delay=0,
+)
 
 
 @dataclass(frozen=True, slots=True)
