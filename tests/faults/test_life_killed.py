@@ -71,7 +71,7 @@ async def test_a_keeper_that_is_killed_again_and_again_does_everything_once(seed
                 await killed(scene, keeper, moment, chance)
         async with run(scene) as keeper:
             await keeper.heard("run.started")
-            await paced(scene, keeper, 4)
+            await paced(scene, keeper, 12)
             keeper.send(SIGTERM)
             assert await keeper.ended() == 0
         async with settled(scene) as last:
