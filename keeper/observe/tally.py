@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 
-from keeper.model import Address, Effect, Outcome, Record, Send, Turn
+from keeper.model import Address, Effect, Outcome, Reason, Record, Send, Turn
 
 
 @dataclass
@@ -20,17 +20,18 @@ class Tally:
     flags: Counter[str] = field(default_factory=Counter)  # who -> auctions started
     sales: Counter[str] = field(default_factory=Counter)  # who -> slices bought
     takeovers: Counter[str] = field(default_factory=Counter)  # who -> whole accounts taken over
+    beaten: Counter[str] = field(default_factory=Counter)  # who -> bids of ours that came too late for theirs
     sent: int = 0
     reverted: int = 0
     latencies: list[float] = field(default_factory=list)  # seconds from block to first answer
     decided: list[float] = field(default_factory=list)  # seconds from block to decision
     blocks: int = 0
+    _buyers: dict[object, str] = field(default_factory=dict)  # account -> who bought from it last
 
     def effect(self, effect: Effect) -> None:
         match effect:
             case Outcome():
-                self.outcomes.append(effect)
-                self.reverted += not effect.won and effect.fee > 0
+                self._outcome(effect)
             case Send():
                 self.sent += 1
             case Record(event="chain.fact", fields=fields):
@@ -40,6 +41,12 @@ class Tally:
             case Record(event="tx.abandoned", fields=fields):
                 self.refusals[str(fields.get("revert", fields.get("why")))] += 1
 
+    def _outcome(self, o: Outcome) -> None:
+        self.outcomes.append(o)
+        self.reverted += not o.won and o.fee > 0
+        if o.why is Reason.OUTBID:
+            self.beaten[self._buyers.get(f"{o.key.kind} 0x{o.key.id:x}", "unknown")] += 1
+
     def _fact(self, fields: Mapping[str, object]) -> None:
         who = fields["who"]
         assert isinstance(who, bytes)
@@ -48,6 +55,8 @@ class Tally:
             self.flags[name] += 1
         if fields["name"] == "sold":
             (self.takeovers if fields["takeover"] else self.sales)[name] += 1
+            if name != "us":
+                self._buyers[fields["key"]] = name
 
     def turn(self, turn: Turn) -> None:
         self.blocks += 1

@@ -42,7 +42,7 @@ class Shadow:
             columns.put(Key("account", trader.account), self.world.state.account(trader.account))
         at = Moment(self.world.book.ref.number, self.world.now, 0)
         equity = columns.assess(self.world.state, at, Price.SPOT).equity
-        return float(-equity[equity < 0].sum())
+        return float(abs(equity[equity < 0].sum()))
 
     def paid(self, fund_before: int) -> float:
         """What the insurance fund has lost. US dollars."""

@@ -62,7 +62,7 @@ async def settled(scene: Scene) -> AsyncIterator[bootstrap.Keeper]:
         yield keeper
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [4, 5])
 async def test_a_keeper_that_is_killed_again_and_again_does_everything_once(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     with crash(tmp_path, 48, seed=seed) as scene:
@@ -78,5 +78,5 @@ async def test_a_keeper_that_is_killed_again_and_again_does_everything_once(seed
             assert known(last.kernel) == await clean(scene.settings(*PLAIN))
             assert await unequal(last, scene.world) == []
         done = wishes(scene, tmp_path / "state" / "local.live.db")
-    assert len(done) > 4
+    assert len(done) > 9
     assert_once(done)
