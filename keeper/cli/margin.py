@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +13,35 @@ from keeper.units import wad
 
 if TYPE_CHECKING:
     from keeper.margin.rules.bind import Fault
+    from keeper.margin.rules.derive import Case
     from keeper.margin.rules.result import Line, Result
     from keeper.margin.rules.text import Mark
     from keeper.settings.located import Document, Place, Problem, Unusable
 
 
 def run(args: argparse.Namespace) -> int:
-    result = _assessed(_text(args.file), args.file, args.rules)
-    emit(args, _data(result), _shown(result), result.notes)
+    every = _assessed(_text(args.file), args.file, args.rules, args.case)
+    if len(every) == 1:
+        one = every[0]
+        emit(args, _data(one), _shown(one), one.result.notes)
+    else:
+        emit(args, {"cases": {one.name: _data(one) for one in every}}, _listed(every))
     return 0
 
 
-def _assessed(text: str, name: str, rules: str | None) -> Result:
-    """Raises Misconfigured with every problem at its place."""
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """``published``: the margins that a file of Derive's says itself."""
+
+    result: Result
+    name: str = ""
+    published: tuple[float, float] | None = None
+
+
+def _assessed(text: str, name: str, rules: str | None, case: str | None) -> list[Assessed]:
+    """The portfolio of a file, or the cases of one of Derive's. Raises Unusable with every problem at its place."""
+    from keeper.margin.rules import derive
     from keeper.margin.rules.bind import Unreadable
-    from keeper.margin.rules.engine import assess
-    from keeper.margin.rules.reading import read
     from keeper.margin.rules.text import NotJson, parse
 
     try:
@@ -35,10 +49,37 @@ def _assessed(text: str, name: str, rules: str | None) -> Result:
     except NotJson as error:
         raise _not_json(name, text, error.at, str(error)) from None
     try:
-        chosen, book = read(tree, rules)
+        cases = [one for one in derive.cases(tree) if case in (None, one.name)]
+        if case is not None and not cases:
+            raise Unreadable([_no_case(case, tree)])
+        return [_case(one, rules) for one in cases] or [Assessed(_result(tree, rules))]
     except Unreadable as error:
         raise _refused(_document(name, text, tree, marks), error.faults) from None
+
+
+def _case(case: Case, rules: str | None) -> Assessed:
+    from keeper.margin.rules.bind import Unreadable
+
+    own = rules in (None, case.tree["rules"])
+    tree = case.tree if own else {key: one for key, one in case.tree.items() if key != "parameters"}
+    try:
+        return Assessed(_result(tree, rules), case.name, case.published if own else None)
+    except Unreadable as error:
+        raise Unreadable([case.at(fault) for fault in error.faults]) from None
+
+
+def _result(tree: Any, rules: str | None) -> Result:
+    from keeper.margin.rules.engine import assess
+    from keeper.margin.rules.reading import read
+
+    chosen, book = read(tree, rules)
     return assess(book, chosen)
+
+
+def _no_case(name: str, tree: Any) -> Fault:
+    from keeper.margin.rules.bind import Fault, nearest
+
+    return Fault((), f'has no case "{name}"', nearest(name, tree if isinstance(tree, dict) else ()))
 
 
 # ─── problems with the file ───────────────────────────────────────────────────────────────────────
@@ -101,13 +142,15 @@ def _place(document: Document, fault: Fault) -> Place | None:
 # ─── result ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _data(r: Result) -> dict[str, Any]:
+def _data(one: Assessed) -> dict[str, Any]:
+    r, published = one.result, one.published
     need_mm, need_im = r.requirement
     return {
         "rules": r.rules,
         "mark": r.mark,
         "maintenance": {"margin": r.maintenance, "requirement": need_mm},
         "initial": {"margin": r.initial, "requirement": need_im},
+        "published": {"maintenance": published[0], "initial": published[1]} if published else None,
         "trusted": r.trusted,
         "liquidatable": r.maintenance < 0,
         "may_open": r.initial >= 0,
@@ -127,11 +170,22 @@ def _line(line: Line) -> dict[str, Any]:
     return {"what": line.what, "maintenance": line.mm, "initial": line.im}
 
 
-def _shown(r: Result) -> str:
+def _listed(every: Sequence[Assessed]) -> str:
+    names = ("case", "maintenance", "initial", "published maintenance", "published initial")
+    return table(names, ([one.name, *_margins(one)] for one in every))
+
+
+def _margins(one: Assessed) -> Iterator[str]:
+    for margin in (one.result.maintenance, one.result.initial, *(one.published or ())):
+        yield _usd(margin)
+
+
+def _shown(assessed: Assessed) -> str:
+    r = assessed.result
     state = "liquidatable" if r.maintenance < 0 else "no new risk" if r.initial < 0 else "healthy"
     factors = f"the loss counts {r.factor[0]:.6g} times, initially {r.factor[1]:.6g} times"
     title = f"{r.rules}: {state}; {factors}" if r.scans and r.factor != (1, 1) else f"{r.rules}: {state}"
-    parts = [title, table(("", "maintenance", "initial"), _sum(r))]
+    parts = [title, table(("", "maintenance", "initial"), _sum(assessed))]
     for one in r.scans:
         rows = [[name, _usd(pnl), "worst" if name == one.worst else ""] for name, pnl in one.pnl]
         parts.append(table((f"scenarios of {one.of}", "profit", ""), rows))
@@ -141,8 +195,9 @@ def _shown(r: Result) -> str:
     return "\n\n".join(parts)
 
 
-def _sum(r: Result) -> Iterator[Sequence[str]]:
+def _sum(one: Assessed) -> Iterator[Sequence[str]]:
     """The whole sum, so that it can be followed by hand."""
+    r = one.result
     for line in r.marks:
         yield line.what, _usd(line.mm), _usd(line.im)
     yield "= mark to market", _usd(r.mark), _usd(r.mark)
@@ -150,6 +205,8 @@ def _sum(r: Result) -> Iterator[Sequence[str]]:
         yield line.what, _usd(line.mm), _usd(line.im)
     yield "= requirement", *(_usd(-need) for need in r.requirement)
     yield "margin", _usd(r.maintenance), _usd(r.initial)
+    if one.published:
+        yield "margin, as the file says", *map(_usd, one.published)
     if r.trusted is not None:
         yield "margin on the basis scenarios alone (trusted callers)", _usd(r.trusted), ""
 

@@ -78,6 +78,7 @@ FILE is JSON; config/margin/README.md explains every key, and has an example per
 def _margin(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="portfolio, feeds and parameters, as JSON")
     parser.add_argument("--rules", choices=RULES, help="wins over what the file says")
+    parser.add_argument("--case", metavar="NAME", help="one case of a file of Derive's test cases; default: all")
     parser.epilog = SCHEMA
 
 
