@@ -28,17 +28,27 @@ class Policy:
     tip_floor: int = GWEI // 10
     tip_cap: int = 50 * GWEI
     percentile: int = 60  # of the tips that were paid recently
+    multiple: int = 5  # of the market's bid: no replacement goes beyond, however often a node calls it too low
+    free: int = 100 * GWEI  # a replacement below this is not held to the multiple
 
     def __post_init__(self) -> None:
-        if not 0 < self.tip_floor <= self.tip_cap <= self.hard_cap or not 0 < self.percentile <= 100:
+        if (
+            self.multiple < 2
+            or not 0 < self.tip_floor <= self.tip_cap <= self.hard_cap
+            or not 0 < self.percentile <= 100
+        ):
             raise Misconfigured(
                 f"fees do not fit together: {self}",
-                help="tip floor <= tip cap <= hard cap, percentile 1 to 100",
+                help="tip floor <= tip cap <= hard cap, percentile 1 to 100, multiple at least 2",
             )
 
     def ceiling(self, budget: int, gas: int) -> int:
         """The most an intent may bid: its budget in wei spread over its gas limit, rounded down."""
         return min(self.hard_cap, budget // gas)
+
+    def bounded(self, ceiling: int, market: Fees) -> int:
+        """The most a replacement may bid: beyond a multiple of the market it is not the price that keeps it out."""
+        return min(ceiling, max(self.free, self.multiple * market.max_fee))
 
     @property
     def noop_ceiling(self) -> int:
@@ -66,12 +76,23 @@ def bid(market: Fees, base_fee: int, ceiling: int) -> Fees | None:
     return Fees(min(market.max_fee, ceiling), min(market.tip, ceiling - base_fee))
 
 
-def bump(old: Fees, market: Fees, ceiling: int) -> Fees | None:
-    """A bid that replaces ``old`` in every pool and reaches the market, as far as the ceiling allows.
+def bump(old: Fees, market: Fees, ceiling: int, base_fee: int = 0) -> Fees | None:
+    """A bid that replaces ``old`` in every pool of today and reaches the market, as far as the ceiling allows.
 
     None when the smallest valid replacement is above the ceiling: then the old bytes are all there is to send.
     """
-    least = Fees(_raised(old.max_fee), _raised(old.tip))
+    return _reaching(Fees(_raised(old.max_fee), _raised(old.tip)), market, ceiling)
+
+
+def escalate(old: Fees, market: Fees, ceiling: int, base_fee: int = 0) -> Fees | None:
+    """The same for pools that compare what is paid at the present base fee (older Nethermind): the tip alone must
+    make up for an eighth of both."""
+    extra = -(-(base_fee + old.tip) // 8)
+    least = Fees(max(_raised(old.max_fee), old.max_fee + extra), max(_raised(old.tip), old.tip + extra))
+    return _reaching(least, market, ceiling)
+
+
+def _reaching(least: Fees, market: Fees, ceiling: int) -> Fees | None:
     if least.max_fee > ceiling:
         return None
     max_fee = min(max(least.max_fee, market.max_fee), ceiling)

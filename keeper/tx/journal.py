@@ -22,6 +22,9 @@ from keeper.tx.lock import Lock
 from keeper.tx.rows import Attempt, Flight, Row
 
 _OVER: Final = "ON CONFLICT DO UPDATE SET value = excluded.value, sum = excluded.sum"
+_OPEN: Final = (
+    "SELECT 1 FROM plan p JOIN intent i ON i.id = p.intent WHERE p.subject = ? AND i.state IN ('signed', 'broadcast')"
+)
 _REVERTED: Final = (  # acts that were mined, the latest first: reverted or not, and the fee in wei
     "SELECT r.ok, r.gas_used, r.gas_price FROM receipt r JOIN attempt a ON a.hash = r.hash "
     "JOIN intent i ON i.id = r.intent WHERE a.kind = 'act' AND i.rowid > ? ORDER BY r.block DESC, a.nonce DESC LIMIT ?"
@@ -71,6 +74,8 @@ class Journal:
         ``why`` goes into the audit: the block and the settings it was decided by.
         """
         with self._writing() as db:
+            if flight.intent.subject and db.execute(_OPEN, (flight.intent.subject,)).fetchone():
+                raise sqlite3.IntegrityError(f"{flight.intent.subject} has an open intent")
             self._put_flight(db, flight)
             _put_attempt(db, flight.last)
             _log(db, "signed", flight, flight.created, flight.last, **why)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from keeper.errors import Broken
-from keeper.model import TxState
+from keeper.errors import Broken, Replan
+from keeper.model import Reason, TxState
 
 
 class Event(StrEnum):
@@ -54,6 +54,15 @@ TABLE: Final[Mapping[tuple[TxState, Event], TxState]] = {
 
 class Illegal(Broken):
     """A step that is not in the table."""
+
+
+class Refused(Replan):
+    """What is not signed now, and why. Before its first signature an intent ends with this; later it waits."""
+
+    def __init__(self, why: Reason, detail: str = "") -> None:
+        super().__init__(f"{why}: {detail}" if detail else why)
+        self.why = why
+        self.detail = detail
 
 
 def step(state: TxState, event: Event) -> TxState:

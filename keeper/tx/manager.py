@@ -10,27 +10,26 @@ In each turn all questions are asked before anything is written, so a node that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final, Protocol
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
 
-import structlog
-
-from keeper.errors import Broken, Replan, Retry, RiskHalt
-from keeper.model import BlockRef, Call, Reason, Receipt, TxEvent, TxIntent, TxState
-from keeper.ports import Executor, Simulation, StateReader
-from keeper.tx import fees, nonces
-from keeper.tx.answers import Answer, classify
-from keeper.tx.fees import Fees
-from keeper.tx.heads import Heads
+from keeper.errors import Broken, Fenced, RiskHalt
+from keeper.model import BlockRef, Reason, Receipt, TxEvent, TxIntent, TxState
+from keeper.ports import Fence
+from keeper.tx import fees, nonces, rows
+from keeper.tx.admission import Admission
+from keeper.tx.answers import Answer
+from keeper.tx.budget import DAY, Budget
 from keeper.tx.journal import Journal
-from keeper.tx.machine import Event, step
-from keeper.tx.rows import Attempt, AttemptKind, Flight
+from keeper.tx.lane import Alone, Lane, Node, Rewards, digits, log, news
+from keeper.tx.machine import Event, Refused, step
+from keeper.tx.relay import Relay
+from keeper.tx.rows import AttemptKind, Flight
+from keeper.tx.sender import Sender
 from keeper.tx.settings import Settings
 from keeper.tx.signer import Signer
-
-log = structlog.get_logger()
-
-Rewards = Callable[[BlockRef], Awaitable[Sequence[int]]]  # tips (wei per gas) paid up to a block, one per block
+from keeper.tx.switch import Level, Switch
 
 # Where a test may kill the process: each side of every step that another step relies on.
 FAULT_POINTS: Final = (
@@ -43,23 +42,6 @@ FAULT_POINTS: Final = (
     "after_record",
 )
 HURRY: Final = frozenset({Answer.POOL_LOW, Answer.BASE_LOW})  # bid more at the next block, however young
-HOLD: Final = {  # no new intent while an open one has this answer
-    Answer.FUNDS: Reason.INVENTORY_SHORT,
-    Answer.LIMIT: Reason.RISK_TX_LIMIT,
-}
-
-
-class Node(StateReader, Executor, Protocol):
-    """What the manager needs of a node."""
-
-
-class Refused(Replan):
-    """An intent that gets no nonce."""
-
-    def __init__(self, why: Reason, detail: str = "") -> None:
-        super().__init__(why)
-        self.why = why
-        self.detail = detail
 
 
 async def no_rewards(head: BlockRef) -> Sequence[int]:
@@ -77,20 +59,24 @@ class Manager:
         settings: Settings,
         rewards: Rewards = no_rewards,
         fault: Callable[[str], None] = lambda point: None,
+        *,
+        fence: Fence | None = None,
+        switch: Switch | None = None,
+        budget: Budget | None = None,
+        relay: Relay | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """``budget``: the one that the signer's guard asks; several managers may share it."""
         if (journal.binding.address, journal.binding.chain_id) != (signer.address, signer.chain_id):
             raise Broken(f"the journal {journal.path} and the signer are for different keys or chains")
-        self._node = node
-        self._journal = journal
-        self._signer = signer
-        self._settings = settings
-        self._rewards = rewards
-        self._fault = fault
+        budget = budget or Budget(settings.limits)
+        self.lane = Lane(
+            node, journal, signer, settings, rewards, fault, fence or Alone(), switch or Switch(), budget, relay, wall
+        )
+        self._admission = Admission(self.lane)
+        self._sender = Sender(self.lane)
         self._turn = asyncio.Lock()
-        self._heads = Heads()
-        self._flights: dict[int, Flight] = {}  # by nonce, ascending
-        self._quoted: tuple[BlockRef, Fees] | None = None
-        self._recovered = False
+        self._term: int | None = None  # the epoch for which it has recovered
 
     # ─── ports.Transactions ───────────────────────────────────────────────────────────────────────
 
@@ -101,150 +87,88 @@ class Manager:
         ``on_block`` brings. Raises RiskHalt when the key was used elsewhere, now or before an earlier exit.
         """
         async with self._turn:
-            self._check_halt()
-            mined = await self._node.nonce(self._signer.address)
-            held = self._journal.next_nonce()
-            nonces.next_nonce(held, mined)
-            self._flights = {flight.nonce: flight for flight in self._journal.flights()}
-            sighted = await self._sight()
-            if held is None:
-                self._journal.adopt(mined)
-                log.info("tx.adopted", nonce=mined)
-            self._recovered = True
-            return [event for flight, found in sighted for event in self._observe(flight, found) or [_news(flight)]]
+            return await self._recover()
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
         """Sign and send, or say why not: the event is then ABANDONED, or what the same id came to before."""
         async with self._turn:
             self._check_ready()
-            known = self._journal.state_of(intent.id)
+            self.lane.budget.at(head.timestamp)
+            known = self.lane.journal.state_of(intent.id)
             if known is not None:
                 return [TxEvent(intent.id, known, why=Reason.INFLIGHT_DUPLICATE)]
             try:
-                nonce, bid = await self._prepare(intent, head)
+                self._check_term()
+                return await self._sender.launch(intent, *await self._admission.admit(intent, head), head)
             except Refused as no:
-                log.info("tx.refused", intent=_hex(intent.id), why=no.why, detail=no.detail[:256])
+                log.info("tx.refused", intent=digits(intent.id), why=no.why, detail=no.detail[:256])
                 return [TxEvent(intent.id, step(TxState.INTENT, Event.REFUSED), why=no.why, detail=no.detail)]
-            return await self._launch(intent, nonce, bid, head)
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
         """Receipts, confirmations, replacements and resends that this block brings, by nonce."""
         async with self._turn:
             self._check_ready()
-            self._heads.follow(head)
-            mined = await self._node.nonce(self._signer.address)  # before the receipts: they may only be newer
-            nonces.next_nonce(self._journal.next_nonce(), mined)
+            events = await self._recover() if self._new_term() else []
+            lane = self.lane
+            lane.budget.at(head.timestamp)
+            lane.budget.forget()
+            lane.heads.follow(head)
+            mined = await lane.node.nonce(lane.signer.address)  # before the receipts: they may only be newer
+            self._check_nonces(mined)
             sighted = await self._sight()
             if any(found is None for _, found in sighted):
-                await self._market(head)
-            return [event for seen in sighted for event in await self._follow(*seen, mined, head)]
+                await self._admission.market(head)
+            return [*events, *[event for seen in sighted for event in await self._follow(*seen, mined, head)]]
 
-    # ─── before the nonce ─────────────────────────────────────────────────────────────────────────
+    # ─── recovery, and terms ──────────────────────────────────────────────────────────────────────
 
-    async def _prepare(self, intent: TxIntent, head: BlockRef) -> tuple[int, Fees]:
-        """Nonce and first bid of an intent that may go; raises Refused."""
-        self._check_room(intent, head)
-        address = self._signer.address
-        market, simulated, balance, mined = await asyncio.gather(
-            self._market(head), self._simulate(intent, head), self._node.balance(address), self._node.nonce(address)
-        )
-        ceiling = self._settings.fees.ceiling(intent.budget, intent.gas_limit)
-        bid = fees.bid(market, head.next_base_fee, ceiling)
-        if bid is None:
-            raise Refused(Reason.GAS_ABOVE_CAP, f"at most {ceiling} wei per gas")
-        if simulated is not None and not simulated.ok:
-            raise Refused(Reason.SIM_REVERTED, _hex(simulated.data))
-        worst = intent.gas_limit * bid.max_fee + intent.call.value
-        if balance < worst + sum(flight.worst_cost for flight in self._unmined()):
-            raise Refused(Reason.INVENTORY_SHORT, f"balance {balance} wei")
-        return self._next_nonce(mined), bid
+    async def _recover(self) -> list[TxEvent]:
+        lane, journal = self.lane, self.lane.journal
+        self._check_halt()
+        epoch = lane.fence.epoch
+        taken = journal.take_over([rows.of_line(line) for line in await lane.fence.lines()])
+        if taken:
+            log.info("tx.taken_over", attempts=taken)
+        mined = await lane.node.nonce(lane.signer.address)
+        held = journal.next_nonce()
+        self._check_nonces(mined)
+        if held is None and mined and not lane.settings.adopt:
+            raise RiskHalt(
+                f"the journal {journal.path} is new, but this key has sent {mined} transactions",
+                help="if its journal was lost: wait until none of them is pending, start once with tx.adopt = true",
+            )
+        lane.flights = {flight.nonce: flight for flight in journal.flights()}
+        sighted = await self._sight()
+        if held is None:
+            journal.adopt(mined)
+            log.info("tx.adopted", nonce=mined)
+        lane.budget.load(lane.signer.address, journal.since(self._day_ago(), int(lane.wall()) - DAY))
+        self._term = epoch
+        return [event for flight, found in sighted for event in self._observe(flight, found) or [news(flight)]]
 
-    def _check_room(self, intent: TxIntent, head: BlockRef) -> None:
-        unmined = list(self._unmined())
-        if head.timestamp > intent.valid_until:
-            raise Refused(Reason.EXPIRED)
-        if len(unmined) >= self._settings.max_in_flight:
-            raise Refused(Reason.RISK_TX_LIMIT, f"{len(unmined)} in flight")
-        for flight in unmined:
-            unsent = flight.answer is None  # by this process; the next block sends it again, or cancels it
-            if unsent or flight.contested or flight.missing_since is not None:
-                raise Refused(Reason.NONCE_GAP, f"nonce {flight.nonce} is unclear")
-            if flight.answer in HOLD:
-                raise Refused(HOLD[flight.answer], f"nonce {flight.nonce}: {flight.answer}")
+    def _day_ago(self) -> int:
+        """Chain seconds: a day before the newest thing in the journal, which nothing that counts can be older than."""
+        [(latest,)] = self.lane.journal.ask("SELECT coalesce(max(at), 0) FROM plan")
+        return int(latest) - DAY
 
-    async def _simulate(self, intent: TxIntent, head: BlockRef) -> Simulation | None:
-        if not self._settings.simulate:
-            return None
-        state = None if intent.at is None else head.hash
-        return await self._node.call(intent.call, self._signer.address, state, at=intent.at)
-
-    def _next_nonce(self, mined: int) -> int:
-        held = self._journal.next_nonce()
-        nonce = nonces.next_nonce(held, mined)
-        if nonces.behind(nonce, mined, self._flights):
-            raise Refused(Reason.RPC_DEGRADED, f"the node has {mined} of {nonce} transactions")
-        return nonce
-
-    async def _market(self, head: BlockRef) -> Fees:
-        """Today's bid, asked for once per block."""
-        if self._quoted is None or self._quoted[0] != head:
-            self._quoted = head, fees.market(head, await self._rewards(head), self._settings.fees)
-        return self._quoted[1]
-
-    # ─── signing and sending ──────────────────────────────────────────────────────────────────────
-
-    async def _launch(self, intent: TxIntent, nonce: int, bid: Fees, head: BlockRef) -> list[TxEvent]:
-        """The critical section: sign, commit, send, record."""
-        flight = Flight(intent, nonce, head.number, step(TxState.INTENT, Event.SIMULATED), waits_since=head.number)
-        flight.attempts.append(self._sign(flight, AttemptKind.ACT, bid, head))
-        flight.state = step(flight.state, Event.COMMITTED)
-        self._fault("before_commit")
-        self._journal.begin(flight)
-        self._fault("after_commit")
-        self._flights[nonce] = flight
-        _say(Event.COMMITTED, flight)
-        signed = _news(flight)
-        await self._send(flight)
-        return [signed, *self._step(flight, Event.SENT)]
-
-    async def _replace(self, flight: Flight, kind: AttemptKind, head: BlockRef) -> list[TxEvent]:
-        """A dearer attempt at the same nonce; nothing when the ceiling is reached."""
-        policy, intent = self._settings.fees, flight.intent
-        ceiling = policy.noop_ceiling if kind is AttemptKind.NOOP else policy.ceiling(intent.budget, intent.gas_limit)
-        bid = fees.bump(flight.last.fees, await self._market(head), ceiling)
-        if bid is None:
-            log.warning("tx.stuck", intent=_hex(intent.id), nonce=flight.nonce, max_fee=flight.last.fees.max_fee)
-            return []
-        attempt = self._sign(flight, kind, bid, head)
-        self._fault("before_commit")
-        self._journal.replace(flight, attempt)
-        self._fault("after_commit")
-        flight.attempts.append(attempt)
-        flight.waits_since = head.number
-        flight.state = step(flight.state, Event.REPLACED)
-        _say(Event.REPLACED, flight)
-        await self._send(flight)
-        return [_news(flight, _unfit(flight, head) if kind is AttemptKind.NOOP else None)]
-
-    def _sign(self, flight: Flight, kind: AttemptKind, bid: Fees, head: BlockRef) -> Attempt:
-        act = kind is AttemptKind.ACT
-        call = flight.intent.call if act else Call(self._signer.address, b"")
-        gas = flight.intent.gas_limit if act else fees.NOOP_GAS
-        self._fault("before_sign")
-        self._journal.check()
-        raw, hash = self._signer.sign(flight.nonce, call, gas, bid.max_fee, bid.tip, self._signer.chain_id)
-        return Attempt(hash, flight.intent.id, flight.nonce, kind, raw, gas, bid, head.number)
-
-    async def _send(self, flight: Flight) -> None:
-        """Send the last attempt. Whatever comes back, from now on it may be out there."""
-        self._fault("before_send")
+    def _new_term(self) -> bool:
+        """Whether the key is ours again, after another host may have used it."""
         try:
-            flight.answer = classify(await self._node.send(flight.last.raw))
-        except Retry:
-            flight.answer = Answer.MAYBE
-        self._fault("after_send")
-        level = log.error if flight.contested or flight.answer is Answer.DEFINITE else log.debug
-        level("tx.answer", intent=_hex(flight.intent.id), hash=_hex(flight.last.hash), answer=flight.answer)
+            self.lane.fence.check()
+        except Fenced:
+            return False
+        return self.lane.fence.epoch != self._term
+
+    def _check_term(self) -> None:
+        """Raises Refused between the terms of other hosts, and until the next block has brought us up to date."""
+        if self.lane.fence.epoch != self._term or self.lane.level() is not Level.RUN:
+            position = self.lane.switch.read()
+            raise Refused(Reason.PAUSED, position.reason or position.level.name.lower())
+
+    def _check_nonces(self, mined: int) -> None:
+        """Raises RiskHalt when the chain is ahead of the journal; that is no wonder while another host has the key."""
+        if self.lane.fence.epoch == 0 or self.lane.level() is not Level.HALT:
+            nonces.next_nonce(self.lane.journal.next_nonce(), mined)
 
     # ─── following ────────────────────────────────────────────────────────────────────────────────
 
@@ -253,18 +177,18 @@ class Manager:
 
         Left out until a later block: flights whose receipt the node places where our chain has another block, or none.
         """
-        flights = list(self._flights.values())
+        flights = list(self.lane.flights.values())
         found = await asyncio.gather(*(self._receipts(flight) for flight in flights))
         return [
             (flight, receipts[0] if receipts else None)
             for flight, receipts in zip(flights, found, strict=True)
-            if all(self._heads.agree(receipt.block) for receipt in receipts)
+            if all(self.lane.heads.agree(receipt.block) for receipt in receipts)
         ]
 
     async def _receipts(self, flight: Flight) -> list[Receipt]:
-        if flight.receipt is not None and self._heads.holds(flight.receipt.block):
+        if flight.receipt is not None and self.lane.heads.holds(flight.receipt.block):
             return [flight.receipt]
-        found = await asyncio.gather(*(self._node.receipt(attempt.hash) for attempt in flight.attempts))
+        found = await asyncio.gather(*(self.lane.node.receipt(attempt.hash) for attempt in flight.attempts))
         return [receipt for receipt in found if receipt is not None]
 
     async def _follow(self, flight: Flight, found: Receipt | None, mined: int, head: BlockRef) -> list[TxEvent]:
@@ -274,24 +198,23 @@ class Manager:
         if flight.nonce < mined:
             return events + self._suspect(flight, head)
         flight.missing_since = None
-        if self._journal.halted():  # by a lower nonce, in this very turn
-            return events
-        return events + await self._tend(flight, head)
+        level = self.lane.level()  # a lower nonce may have halted the key in this very turn
+        return events if level is Level.HALT else events + await self._tend(flight, level, head)
 
     def _observe(self, flight: Flight, found: Receipt | None) -> list[TxEvent]:
         """What a receipt, or its absence, changes."""
         events = []
         if flight.state is TxState.SIGNED:  # this turn, or an earlier process, was cut short after the commit
-            events += self._step(flight, Event.SENT)
+            events += self.lane.step(flight, Event.SENT)
         if _place(found) == _place(flight.receipt):
             return events
         if flight.receipt is not None:
             flight.receipt = flight.waits_since = None
-            events += self._step(flight, Event.UNMINED, Reason.REORGED)
+            events += self.lane.step(flight, Event.UNMINED, Reason.REORGED)
         if found is not None:
             flight.receipt, flight.missing_since = found, None
             acted = flight.mined is not None and flight.mined.kind is AttemptKind.ACT
-            events += self._step(flight, Event.MINED if acted else Event.NOOP_MINED)
+            events += self.lane.step(flight, Event.MINED if acted else Event.NOOP_MINED)
         return events
 
     def _deepen(self, flight: Flight, head: BlockRef) -> list[TxEvent]:
@@ -300,86 +223,69 @@ class Manager:
             return []
         events = []
         depth = head.number - flight.receipt.block.number + 1
-        if depth >= self._settings.confirmations and flight.state is TxState.INCLUDED:
-            events += self._step(flight, Event.CONFIRMED)
-        if depth >= self._settings.confirmations and flight.state is TxState.BROADCAST:
-            events += self._step(flight, Event.CANCELLED, _unfit(flight, flight.receipt.block))
-        if depth >= self._settings.finality:
-            events += self._step(flight, Event.FINAL, settled=True)
+        if depth >= self.lane.settings.confirmations and flight.state is TxState.INCLUDED:
+            events += self.lane.step(flight, Event.CONFIRMED)
+        if depth >= self.lane.settings.confirmations and flight.state is TxState.BROADCAST:
+            events += self.lane.step(flight, Event.CANCELLED, _unfit(flight, flight.receipt.block))
+        if depth >= self.lane.settings.finality:
+            events += self.lane.step(flight, Event.FINAL, settled=True)
         return events
 
     def _suspect(self, flight: Flight, head: BlockRef) -> list[TxEvent]:
         """The nonce is used and no receipt is ours. A node may lag for a block; a thief does not go away."""
         if flight.missing_since is None:
             flight.missing_since = head.number
-        if head.number - flight.missing_since < self._settings.confirmations:
+        waited = head.number - flight.missing_since
+        if waited < self.lane.settings.confirmations or self.lane.fence.epoch != self._term:
             return []
-        self._journal.halt(f"nonce {flight.nonce} was used by a transaction that is not in the journal")
-        return self._step(flight, Event.FOREIGN, Reason.REPLACED, settled=True)
+        self.lane.journal.halt(f"nonce {flight.nonce} was used by a transaction that is not in the journal")
+        return self.lane.step(flight, Event.FOREIGN, Reason.REPLACED, settled=True)
 
-    async def _tend(self, flight: Flight, head: BlockRef) -> list[TxEvent]:
+    async def _tend(self, flight: Flight, level: Level, head: BlockRef) -> list[TxEvent]:
         """Keep an unmined nonce moving: cancel what is stale, bid more for the lowest, send the rest again."""
-        stale = head.timestamp > flight.intent.valid_until or flight.answer is Answer.DEFINITE
+        late = head.timestamp > flight.intent.valid_until
+        stale = late or level is Level.DRAIN or flight.answer is Answer.DEFINITE
         if stale and flight.last.kind is AttemptKind.ACT:
             return await self._replace(flight, AttemptKind.NOOP, head)
         if flight.waits_since is None:  # after a restart or a reorg the old bytes get their chance first
             flight.waits_since = head.number
-        age = head.number - flight.waits_since
-        due = age >= self._settings.bump_after or (age > 0 and flight.answer in HURRY)
-        lowest = flight is next(self._unmined())
-        if due and lowest and not flight.contested:
+        if self._due(flight, head) and not flight.contested:
             replaced = await self._replace(flight, flight.last.kind, head)
             if replaced:
                 return replaced
-        await self._send(flight)
+        await self._sender.send(flight, head)
         return []
+
+    def _due(self, flight: Flight, head: BlockRef) -> bool:
+        """Whether it should bid more: only the lowest, for the others wait for it."""
+        age = head.number - (flight.waits_since or 0)
+        hurry = flight.answer in HURRY or (flight.answer is Answer.REPLACE_LOW and not flight.escalated)
+        return flight is next(self.lane.unmined()) and (age >= self.lane.settings.bump_after or (age > 0 and hurry))
+
+    async def _replace(self, flight: Flight, kind: AttemptKind, head: BlockRef) -> list[TxEvent]:
+        """By the rule that all pools know; once by the stricter one, when a pool refuses a bid of the first."""
+        policy, intent, market = self.lane.settings.fees, flight.intent, await self._admission.market(head)
+        act = policy.bounded(policy.ceiling(intent.budget, intent.gas_limit), market)
+        ceiling = act if kind is AttemptKind.ACT else policy.noop_ceiling
+        flight.escalated = flight.answer is Answer.REPLACE_LOW and not flight.contested
+        raised = fees.escalate if flight.escalated else fees.bump
+        bid = raised(flight.last.fees, market, ceiling, head.next_base_fee)
+        why = _unfit(flight, head) if kind is AttemptKind.NOOP else None
+        return await self._sender.replace(flight, kind, bid, head, why)
 
     # ─── below ────────────────────────────────────────────────────────────────────────────────────
 
-    def _step(self, flight: Flight, event: Event, why: Reason | None = None, *, settled: bool = False) -> list[TxEvent]:
-        """Take a step, durably; news only if the state changed."""
-        before, flight.state = flight.state, step(flight.state, event)
-        self._fault("before_record")
-        self._journal.advance(flight, event, self._heads.top, settled=settled)
-        self._fault("after_record")
-        if settled:
-            del self._flights[flight.nonce]
-        _say(event, flight)
-        return [] if flight.state is before else [_news(flight, why)]
-
-    def _unmined(self) -> Iterator[Flight]:
-        return (flight for flight in self._flights.values() if flight.receipt is None)
-
     def _check_ready(self) -> None:
-        if not self._recovered:
+        if self._term is None:
             raise Broken("transactions were used before they were recovered")
         self._check_halt()
 
     def _check_halt(self) -> None:
-        if self._journal.halted():
+        if self.lane.journal.halted():
             raise RiskHalt(
-                f"this key is halted: {self._journal.halted()}",
+                f"this key is halted: {self.lane.journal.halted()}",
                 help="assume that the key is stolen until you know who sent that transaction",
             )
-
-
-def _news(flight: Flight, why: Reason | None = None) -> TxEvent:
-    shown = flight.mined or flight.last
-    return TxEvent(flight.intent.id, flight.state, flight.receipt, why, _hex(shown.hash))
-
-
-def _say(event: Event, flight: Flight) -> None:
-    shown = flight.mined or flight.last
-    log.info(
-        f"tx.{event}",
-        intent=_hex(flight.intent.id),
-        hash=_hex(shown.hash),
-        nonce=flight.nonce,
-        kind=shown.kind,
-        max_fee=shown.fees.max_fee,
-        tip=shown.fees.tip,
-        answer=flight.answer,
-    )
 
 
 def _unfit(flight: Flight, at: BlockRef) -> Reason:
@@ -389,7 +295,3 @@ def _unfit(flight: Flight, at: BlockRef) -> Reason:
 
 def _place(receipt: Receipt | None) -> tuple[bytes, bytes] | None:
     return None if receipt is None else (receipt.tx_hash, receipt.block.hash)
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

@@ -62,10 +62,6 @@ CREATE INDEX plans_of ON plan (subject, at);
 CREATE INDEX plans_at ON plan (at);
 CREATE TABLE term (hash BLOB PRIMARY KEY REFERENCES attempt (hash), epoch INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
 CREATE INDEX terms ON term (epoch);
-CREATE TRIGGER subject_once BEFORE INSERT ON plan WHEN NEW.subject <> '' AND EXISTS (
-    SELECT 1 FROM plan p JOIN intent i ON i.id = p.intent
-    WHERE p.subject = NEW.subject AND p.intent <> NEW.intent AND i.state IN ('signed', 'broadcast')
-) BEGIN SELECT RAISE(ABORT, 'this subject has an open intent'); END;
 CREATE TRIGGER term_rises BEFORE INSERT ON term WHEN NEW.epoch < (SELECT max(epoch) FROM term)
     BEGIN SELECT RAISE(ABORT, 'signed in a later term already'); END;
 """,

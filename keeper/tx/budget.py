@@ -1,0 +1,114 @@
+"""What may be spent, kept by the signer: per transaction, per hour and per day, over all keys of a keeper.
+
+Each nonce is charged once: with its dearest attempt while it may still be mined, with what it really cost afterwards.
+An open nonce counts in every window. A charge leaves a window only when both the chain's clock and the machine's
+say so; so neither a node that lies about the time nor a clock that is set back makes room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from keeper.errors import Broken
+from keeper.model import Address, Reason
+from keeper.tx.fees import NOOP_GAS
+from keeper.tx.machine import Refused
+from keeper.tx.rows import Flight
+from keeper.tx.settings import Limits
+
+HOUR: Final = 3600
+DAY: Final = 24 * HOUR
+
+
+@dataclass(slots=True)
+class Charge:
+    at: int  # chain seconds
+    wall: float  # unix seconds
+    cost: int  # wei
+    open: bool  # it may still become what was reserved for it
+
+
+class Budget:
+    def __init__(
+        self,
+        limits: Limits,
+        cancel_price: int = 0,
+        wall: Callable[[], float] | None = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``cancel_price``: wei per gas that the dearest no-op bids; that much is kept for each nonce, so that what
+        was begun can always be cancelled. ``wall`` None: only the chain's time counts (backtests)."""
+        self._limits, self._reserve = limits, NOOP_GAS * cancel_price
+        self._wall, self._monotonic = wall, monotonic
+        self._now = 0
+        self._charges: dict[tuple[Address, int], Charge] = {}
+        self._signed: deque[float] = deque()
+
+    def at(self, timestamp: int) -> None:
+        """The time of the head."""
+        self._now = timestamp
+
+    def allow(self, key: Address, nonce: int, worst: int, value: int) -> None:
+        """Reserve ``worst`` wei for a nonce, or raise Refused. A dearer attempt takes the place of the cheaper."""
+        limits, reserved = self._limits, max(worst, self._reserve)
+        if limits.tx_value is not None and value > limits.tx_value:
+            raise Refused(Reason.RISK_TX_LIMIT, f"value {value} wei, at most {limits.tx_value}")
+        if limits.tx_cost is not None and worst > limits.tx_cost:
+            raise Refused(Reason.RISK_TX_LIMIT, f"worst case {worst} wei, at most {limits.tx_cost}")
+        mine = self._charges.get((key, nonce))
+        reserved = max(reserved, mine.cost if mine else 0)
+        for most, seconds in ((limits.hour_cost, HOUR), (limits.day_cost, DAY)):
+            if most is not None and self.spent(seconds, but=mine) + reserved > most:
+                raise Refused(Reason.RISK_DAY_LIMIT, f"{reserved} wei more in {seconds} s, at most {most} in all")
+        self._count()
+        self._charges[key, nonce] = Charge(self._now, self._time(), reserved, open=True)
+
+    def in_time(self, deadline: int | None) -> None:
+        """Raises Broken unless a call's own deadline is near enough."""
+        most = self._limits.deadline
+        if most is not None and (deadline is None or deadline > self._now + most):
+            raise Broken(f"asked to sign a call with deadline {deadline}, more than {most} s from {self._now}")
+
+    def note(self, key: Address, flight: Flight) -> None:
+        """What became of a nonce: mined and paid for, or open again."""
+        paid = flight.cost
+        at = flight.at if flight.receipt is None else max(flight.at, flight.receipt.block.timestamp)
+        reserved = max(flight.worst_cost, self._reserve)
+        self._charges[key, flight.nonce] = Charge(at, flight.wall, reserved if paid is None else paid, paid is None)
+
+    def load(self, key: Address, flights: Iterable[Flight]) -> None:
+        """What an earlier process spent with a key, and what it left open."""
+        for flight in flights:
+            self.note(key, flight)
+
+    def spent(self, seconds: int, but: Charge | None = None) -> int:
+        """Wei within a window, open nonces in the worst case."""
+        now, wall = self._now, self._time()
+        return sum(
+            c.cost
+            for c in self._charges.values()
+            if c is not but and (c.open or now - c.at < seconds or wall - c.wall < seconds)
+        )
+
+    def forget(self) -> None:
+        """What is in no window any more."""
+        now, wall = self._now, self._time()
+        gone = [n for n, c in self._charges.items() if not c.open and now - c.at >= DAY and wall - c.wall >= DAY]
+        for key in gone:
+            del self._charges[key]
+
+    def _count(self) -> None:
+        """One signature more in this minute."""
+        now = self._monotonic()
+        while self._signed and now - self._signed[0] >= 60:
+            self._signed.popleft()
+        if self._limits.signatures is not None and len(self._signed) >= self._limits.signatures:
+            raise Refused(Reason.RISK_TX_LIMIT, f"{len(self._signed)} signatures within a minute")
+        self._signed.append(now)
+
+    def _time(self) -> float:
+        return float("inf") if self._wall is None else self._wall()

@@ -1,0 +1,128 @@
+"""One key on one chain: what it has, what it has open, and what stands before each signature and each send."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from keeper.errors import Fenced
+from keeper.model import BlockRef, Reason, TxEvent
+from keeper.ports import Executor, Fence, StateReader
+from keeper.tx.budget import Budget
+from keeper.tx.heads import Heads
+from keeper.tx.journal import Journal
+from keeper.tx.machine import Event, Refused, step
+from keeper.tx.relay import Relay
+from keeper.tx.rows import Attempt, AttemptKind, Flight
+from keeper.tx.settings import Settings
+from keeper.tx.signer import Signer
+from keeper.tx.switch import Level, Switch
+
+log = structlog.get_logger()
+
+Rewards = Callable[[BlockRef], Awaitable[Sequence[int]]]  # tips (wei per gas) paid up to a block, one per block
+
+
+class Node(StateReader, Executor, Protocol):
+    """What the manager needs of a node."""
+
+
+class Alone:
+    """The fence of a keeper on one host: the lock on its journal is all it needs."""
+
+    epoch = 0
+
+    def check(self) -> None: ...
+
+    async def commit(self, line: bytes) -> None: ...
+
+    async def lines(self) -> Sequence[bytes]:
+        return ()
+
+
+@dataclass
+class Lane:
+    node: Node
+    journal: Journal
+    signer: Signer
+    settings: Settings
+    rewards: Rewards
+    fault: Callable[[str], None]
+    fence: Fence
+    switch: Switch
+    budget: Budget
+    relay: Relay | None = None
+    wall: Callable[[], float] = time.time
+    heads: Heads = field(default_factory=Heads)
+    flights: dict[int, Flight] = field(default_factory=dict)  # by nonce, ascending
+
+    def unmined(self) -> Iterator[Flight]:
+        return (flight for flight in self.flights.values() if flight.receipt is None)
+
+    # ─── what stands before a signature and a send ────────────────────────────────────────────────
+
+    def level(self) -> Level:
+        """The switch's, or HALT while another host, or nobody, may use the key."""
+        try:
+            self.fence.check()
+        except Fenced:
+            return Level.HALT
+        return Level.HALT if self.journal.halted() else self.switch.level
+
+    def may_sign(self, flight: Flight, kind: AttemptKind) -> None:
+        """Raises Fenced, Refused or Stop unless such bytes may be made now."""
+        self.fence.check()
+        act = Level.PAUSE if flight.attempts else Level.RUN
+        self._below(Level.DRAIN if kind is AttemptKind.NOOP else act)
+        self.journal.check()
+
+    def may_send(self, attempt: Attempt) -> None:
+        """The same for bytes that are in the journal."""
+        self.fence.check()
+        self._below(Level.DRAIN if attempt.kind is AttemptKind.NOOP else Level.PAUSE)
+
+    def _below(self, highest: Level) -> None:
+        level, reason = self.switch.read()
+        if level > highest:
+            raise Refused(Reason.PAUSED, f"{level.name.lower()} {reason}".strip())
+
+    # ─── steps ────────────────────────────────────────────────────────────────────────────────────
+
+    def step(self, flight: Flight, event: Event, why: Reason | None = None, *, settled: bool = False) -> list[TxEvent]:
+        """Take a step, durably; news only if the state changed."""
+        before, flight.state = flight.state, step(flight.state, event)
+        self.fault("before_record")
+        self.journal.advance(flight, event, self.heads.top, settled=settled)
+        self.fault("after_record")
+        self.budget.note(self.signer.address, flight)
+        if settled:
+            del self.flights[flight.nonce]
+        say(event, flight)
+        return [] if flight.state is before else [news(flight, why)]
+
+
+def news(flight: Flight, why: Reason | None = None) -> TxEvent:
+    shown = flight.mined or flight.last
+    return TxEvent(flight.intent.id, flight.state, flight.receipt, why, digits(shown.hash))
+
+
+def say(event: Event, flight: Flight) -> None:
+    shown = flight.mined or flight.last
+    log.info(
+        f"tx.{event}",
+        intent=digits(flight.intent.id),
+        hash=digits(shown.hash),
+        nonce=flight.nonce,
+        kind=shown.kind,
+        max_fee=shown.fees.max_fee,
+        tip=shown.fees.tip,
+        answer=flight.answer,
+    )
+
+
+def digits(data: bytes) -> str:
+    return "0x" + data.hex()

@@ -1,0 +1,115 @@
+"""The critical section: sign, commit, send, record. Nothing leaves before it is durable.
+
+may_sign ─► guard on the bytes, sign ─► commit for our successors ─► commit to the journal ─► may_send ─► send
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Final
+
+from keeper.errors import Retry
+from keeper.model import BlockRef, Call, Reason, Route, TxEvent, TxIntent, TxState
+from keeper.ports import Sent
+from keeper.tx import fees
+from keeper.tx.answers import Answer, classify
+from keeper.tx.fees import Fees
+from keeper.tx.lane import Lane, digits, log, news, say
+from keeper.tx.machine import Event, Refused, step
+from keeper.tx.rows import Attempt, AttemptKind, Flight, line_of
+
+TAKEN: Final = (Answer.ACCEPTED, Answer.HAVE_IT)
+
+
+class Sender:
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def launch(self, intent: TxIntent, nonce: int, bid: Fees, head: BlockRef) -> list[TxEvent]:
+        """Raises Refused as long as nothing is signed; from then on it will happen once, or be cancelled."""
+        lane = self._lane
+        created = step(TxState.INTENT, Event.SIMULATED)
+        flight = Flight(intent, nonce, head.number, created, waits_since=head.number)
+        flight.at, flight.wall = head.timestamp, int(lane.wall())
+        first = self._sign(flight, AttemptKind.ACT, bid, head)
+        flight.attempts.append(first)
+        flight.state = step(flight.state, Event.COMMITTED)
+        lane.fault("before_commit")
+        await lane.fence.commit(line_of(flight, first))
+        lane.journal.begin(flight, decided_on=head.hash.hex(), settings=lane.settings.fingerprint)
+        lane.fault("after_commit")
+        lane.flights[nonce] = flight
+        say(Event.COMMITTED, flight)
+        signed = news(flight)
+        return [signed, *(lane.step(flight, Event.SENT) if await self.send(flight, head) else ())]
+
+    async def replace(
+        self, flight: Flight, kind: AttemptKind, bid: Fees | None, head: BlockRef, why: Reason | None
+    ) -> list[TxEvent]:
+        """A dearer attempt at the same nonce; nothing when there is no such bid, or it may not be signed now."""
+        lane = self._lane
+        try:
+            if bid is None:
+                raise Refused(Reason.GAS_ABOVE_CAP, "no bid left below the ceiling")
+            attempt = self._sign(flight, kind, bid, head)
+        except Refused as no:
+            log.warning("tx.stuck", intent=digits(flight.intent.id), nonce=flight.nonce, why=no.why, detail=no.detail)
+            return []
+        lane.fault("before_commit")
+        await lane.fence.commit(line_of(flight, attempt))
+        lane.journal.replace(flight, attempt)
+        lane.fault("after_commit")
+        flight.attempts.append(attempt)
+        flight.waits_since = head.number
+        flight.state = step(flight.state, Event.REPLACED)
+        say(Event.REPLACED, flight)
+        await self.send(flight, head)
+        return [news(flight, why)]
+
+    def _sign(self, flight: Flight, kind: AttemptKind, bid: Fees, head: BlockRef) -> Attempt:
+        lane, act = self._lane, kind is AttemptKind.ACT
+        call = flight.intent.call if act else Call(lane.signer.address, b"")
+        gas = flight.intent.gas_limit if act else fees.NOOP_GAS
+        lane.fault("before_sign")
+        lane.may_sign(flight, kind)
+        raw, hash = lane.signer.sign(flight.nonce, call, gas, bid.max_fee, bid.tip, lane.signer.chain_id)
+        return Attempt(hash, flight.intent.id, flight.nonce, kind, raw, gas, bid, head.number, lane.fence.epoch)
+
+    # ─── sending ──────────────────────────────────────────────────────────────────────────────────
+
+    async def send(self, flight: Flight, head: BlockRef) -> bool:
+        """Send the last attempt, if it may leave now. Whatever comes back, from then on it may be out there."""
+        self._lane.fault("before_send")
+        try:
+            self._lane.may_send(flight.last)
+        except Refused as no:
+            log.warning("tx.held", intent=digits(flight.intent.id), nonce=flight.nonce, detail=no.detail)
+            return False
+        flight.answer = await self._sent(flight, head)
+        self._lane.fault("after_send")
+        level = log.error if flight.contested or flight.answer is Answer.DEFINITE else log.debug
+        level("tx.answer", intent=digits(flight.intent.id), hash=digits(flight.last.hash), answer=flight.answer)
+        return True
+
+    async def _sent(self, flight: Flight, head: BlockRef) -> Answer:
+        """By relay as long as its route wants that; a no-op, and what a relay would not take, as the route allows."""
+        route, relay = flight.intent.route or self._lane.settings.route, self._lane.relay
+        if relay is None or not self._privately(flight, route, head):
+            return await self._answered(self._lane.node.send(flight.last.raw))
+        last = head.number + self._lane.settings.private_blocks
+        answer = await self._answered(relay.send(flight.last.raw, head.number + 1, last))
+        if answer in TAKEN or route is Route.PRIVATE:
+            return answer
+        log.warning("tx.relay_refused", intent=digits(flight.intent.id), answer=answer)
+        return await self._answered(self._lane.node.send(flight.last.raw))
+
+    def _privately(self, flight: Flight, route: Route, head: BlockRef) -> bool:
+        if route is Route.PUBLIC or flight.last.kind is AttemptKind.NOOP:
+            return False
+        return route is Route.PRIVATE or head.number - flight.created < self._lane.settings.private_blocks
+
+    async def _answered(self, sending: Awaitable[Sent]) -> Answer:
+        try:
+            return classify(await sending)
+        except Retry:
+            return Answer.MAYBE
