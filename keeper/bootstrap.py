@@ -22,17 +22,21 @@ import structlog
 
 from keeper import loading
 from keeper.chain import rpc as wire
+from keeper.chain.endpoint import Endpoint
 from keeper.chain.follower import Follower
 from keeper.chain.follower import Limits as Patience
 from keeper.chain.fork import Blocks, forked
 from keeper.chain.node import Node
+from keeper.chain.pool import Pool, pool
 from keeper.chain.recording import Recorder, Recording
 from keeper.chain.replay import Held, Paced, Replay, replaying
+from keeper.chain.rpc import RpcError
+from keeper.chain.standing import Standings
 from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits
 from keeper.daemon import TROUBLE, Daemon, nothing
-from keeper.errors import Broken, ChainLost, Misconfigured, NodeUnavailable, SecretUnusable
+from keeper.errors import Broken, ChainLost, Misconfigured, Retry, SecretUnusable
 from keeper.model import Address, BlockBatch, BlockRef
 from keeper.observe import redact
 from keeper.ports import Adapter, ChainSource, Executor, Strategy, Transactions, Watcher
@@ -52,6 +56,9 @@ from keeper.units import GWEI
 
 log = structlog.get_logger("keeper")
 Step = Callable[[BlockRef], Awaitable[bool]]
+LOOK = 5.0  # seconds between looks at each of several endpoints, at most
+FIRST_PAUSE = 0.1  # seconds until a node that does not answer at the start is asked again; doubled each time
+NOBODY = "is it running, and is `rpc` right?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,8 @@ async def record(settings: Settings, folder: Path, blocks: int | None) -> AsyncI
     """Write what the chain does from now on to a recording: its head and its length whenever they change."""
     name, chain = _only(settings)
     async with AsyncExitStack() as stack:
-        rpc, ears = wire.connect(chain.rpc.reveal()), wire.connect(chain.rpc.reveal())
+        url, *_ = chain.rpc.reveal()
+        rpc, ears = wire.connect(url), wire.connect(url)
         stack.push_async_callback(rpc.close)
         stack.push_async_callback(ears.close)
         _check(settings, name, chain, await _greeted(Node(rpc)))
@@ -138,42 +146,52 @@ class _Assembly:
         self.desks = loading.desks(settings)  # before anything is started: most mistakes show here
         self.since = min(adapter.interests(Nothing()).since for adapter, _ in self.desks)
         self.replay: Replay | None = None
+        self.standings: Standings | None = None  # of several endpoints
+        self.beside: list[Callable[[], Awaitable[None]]] = []  # what runs for as long as the daemon does
 
     async def keeper(self) -> Keeper:
-        url, anvil = await self._endpoint()
-        node = Node(self._connect(url))
+        urls, anvil = await self._endpoint()
+        node = Node(self._connect(urls, watched=True))
         chain_id = await self._chain_id(node)
         signer = await self._signer(node, chain_id)
         executor = self._stepped(node, anvil, signer)
         transactions = await self._transactions(node, executor, signer)
         if self.settings.record.enabled and (self.mode == Live() or self.mode == Dry(recorded=True)):
-            await self._recorded(url)  # forks and replays can be had again from what they are made of
+            await self._recorded(urls[:1])  # forks and replays can be had again from what they are made of
         kernel = await self._kernel(node)
-        parts = (kernel, self._source(url, kernel), transactions, node, signer.address, SystemClock())
-        return Keeper(Daemon(*parts, self.watchers, self.step), kernel, node, self.replay)
+        parts = (kernel, self._source(urls, kernel), transactions, node, signer.address, SystemClock())
+        return Keeper(Daemon(*parts, self.watchers, self.step, self.beside), kernel, node, self.replay)
 
     # ── the chain ──
 
-    async def _endpoint(self) -> tuple[str, Anvil | None]:
+    async def _endpoint(self) -> tuple[Sequence[str], Anvil | None]:
         """Where the keeper connects to, and the node it started itself, if any."""
         match self.mode:
             case Fork(url, block):
-                _check(self.settings, self.name, self.chain, await _greeted(Node(self._connect(url))))
+                _check(self.settings, self.name, self.chain, await _greeted(Node(self._connect([url]))))
                 anvil = await self.stack.enter_async_context(forked(url, block))
             case Backtest(recording):
-                upstream = self.chain.rpc.reveal() if recording.manifest.base == "fork" else None
+                upstream = self.chain.rpc.reveal()[0] if recording.manifest.base == "fork" else None
                 anvil = await self.stack.enter_async_context(replaying(recording, upstream))
             case _:
                 return self.chain.rpc.reveal(), None
-        return str(anvil.ipc), anvil
+        return [str(anvil.ipc)], anvil
 
-    def _connect(self, url: str) -> wire.Rpc:
-        connection = wire.connect(url)
+    def _connect(self, urls: Sequence[str], *, watched: bool = False) -> wire.Rpc | Pool:
+        """To one endpoint, or to several as one; of these, one connection looks after the standing of all."""
+        if self.standings is None and len(urls) > 1:
+            names = [str(Endpoint(url)) for url in urls]
+            self.standings = Standings(names, self.chain.id, SystemClock().monotonic)
+        connection = pool(urls, self.standings)
         self.stack.push_async_callback(connection.close)
+        if watched and isinstance(connection, Pool):
+            every = min(LOOK, self.chain.block_time / 2000)
+            self.beside.append(lambda: connection.watch(SystemClock(), every))
         return connection
 
     async def _chain_id(self, node: Node) -> int:
-        found = await _greeted(node)
+        waits = self.mode == Live() or self.mode == Dry(recorded=True)  # whoever only wants a look is told at once
+        found = await _greeted(node, self.chain.retry_for / 1000 if waits else 0.0)
         if not isinstance(self.mode, Fork):  # whose own id is meant to be another
             _check(self.settings, self.name, self.chain, found)
         return found
@@ -190,13 +208,14 @@ class _Assembly:
         self.step = Blocks(anvil, self.chain.block_time // 1000).step
         return node
 
-    def _source(self, url: str, kernel: Kernel) -> ChainSource:
-        follower = Follower(Node(self._connect(url)), kernel.interests, SystemClock(), _patience(self.chain))
+    def _source(self, urls: Sequence[str], kernel: Kernel) -> ChainSource:
+        follower = Follower(Node(self._connect(urls)), kernel.interests, SystemClock(), _patience(self.chain))
         return follower if self.replay is None else Paced(follower, self.replay)
 
-    async def _recorded(self, url: str) -> None:
+    async def _recorded(self, urls: Sequence[str]) -> None:
         """From now on every head is recorded before the next one is made."""
-        connection, step = self._connect(url), self.step
+        connection, step = wire.connect(urls[0]), self.step
+        self.stack.push_async_callback(connection.close)
         folder, texts = self.settings.record.folder, self.settings.texts
         recorder = self.stack.enter_context(Recorder(folder, self.chain.id, texts, marks=True))
         await recorder.begin(connection)
@@ -297,12 +316,20 @@ class Nothing:
         return iter(())
 
 
-async def _greeted(node: Node) -> int:
-    """The chain id of a node that is there."""
-    try:
-        return await node.chain_id()
-    except NodeUnavailable as error:
-        raise ChainLost(f"the node does not answer: {error}", help="is it running, and is `rpc` right?") from error
+async def _greeted(node: Node, patience: float = 0.0) -> int:
+    """The chain id of a node that is there, or comes within so many seconds."""
+    clock = SystemClock()
+    began, pause = clock.monotonic(), FIRST_PAUSE
+    while True:
+        try:
+            return await node.chain_id()
+        except (Retry, RpcError) as error:
+            if clock.monotonic() - began >= patience:
+                raise ChainLost(f"the node does not answer: {error}", help=NOBODY) from error
+            if pause == FIRST_PAUSE:
+                log.warning("rpc.awaited", error=str(error), patience_s=patience)
+        await clock.sleep(pause)
+        pause = min(2 * pause, 1.0)
 
 
 def _check(settings: Settings, name: str, chain: Chain, found: int) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from keeper.chain.rpc import RpcError  # arrow: the one error that is neither ours nor the transport's
 from keeper.core.kernel import Kernel
-from keeper.errors import Retry
+from keeper.errors import Broken, Retry
 from keeper.model import (
     Address,
     BlockBatch,
@@ -44,6 +44,11 @@ async def nothing(ref: BlockRef) -> bool:
     return True
 
 
+async def _lasting(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+    raise Broken("a task that must last has ended")
+
+
 class Daemon:
     def __init__(
         self,
@@ -55,11 +60,16 @@ class Daemon:
         clock: Clock,
         watchers: Sequence[Watcher] = (),
         after: Callable[[BlockRef], Awaitable[bool]] = nothing,
+        beside: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        """``after`` runs when a head has been dealt with; a stepped chain makes its next block there, or says False."""
+        """``after`` runs when a head has been dealt with; a stepped chain makes its next block there, or says False.
+
+        ``beside`` are tasks that last as long as the daemon: when one fails, all of it ends.
+        """
         self.kernel = kernel
         self._source, self._transactions, self._reader = source, transactions, reader
         self._signer, self._clock, self._watchers, self._after = signer, clock, watchers, after
+        self._beside = beside
         self._opening: tuple[int, int] | None = None  # block and coin (wei) at which we began to act
         self._unresolved = set[Hash]()  # intents of an earlier process that may still be mined
         self._ready = False
@@ -71,7 +81,9 @@ class Daemon:
         if self._stopping:
             return
         async with asyncio.TaskGroup() as group:
+            others = [group.create_task(_lasting(work)) for work in self._beside]
             self._pump = group.create_task(self._follow(blocks))
+            self._pump.add_done_callback(lambda _: [other.cancel() for other in others])
 
     def stop(self) -> None:
         """Graceful: the turn in progress ends, or is cut off after ``GRACE``, and no other begins.

@@ -44,7 +44,13 @@ class NodeUnavailable(Retry):
 
 
 class RateLimited(Retry):
+    """``after``: seconds that the node asked us to wait; 0 when it did not say."""
+
     code = "KE102"
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class StaleRead(Retry):

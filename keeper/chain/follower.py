@@ -20,13 +20,14 @@ import structlog
 from keeper.chain.codec import Header
 from keeper.chain.node import BlockLogs, Contents
 from keeper.chain.rpc import RpcError
-from keeper.errors import Broken, ChainLost, NodeUnavailable, Retry, StaleRead, WrongChain
+from keeper.errors import Broken, ChainLost, NodeUnavailable, RateLimited, Retry, StaleRead, WrongChain
 from keeper.model import BlockBatch, BlockRef, ChainEvent, Hash, Interests, LogFilter, Read, Rollback
 from keeper.ports import Clock
 
 RING: Final = 256  # delivered blocks that can be rolled back to; the book can undo as many
 UNPUSHED: Final = 3  # heads in a row that we had to look for ourselves
 FIRST_PAUSE: Final = 0.05  # seconds, doubled at each try
+LONGEST_PAUSE: Final = 10.0  # seconds, however long a node asks us to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +334,8 @@ class _Trouble:
         if not self._told and not isinstance(error, StaleRead):  # one stale read is an ordinary reorg
             self._told = True
             self._log.warning("rpc.lost", code=error.code, error=str(error))
-        await self._clock.sleep(min(self._limits.backoff, FIRST_PAUSE * 2 ** min(self._tries, 16)))
+        asked = min(error.after, LONGEST_PAUSE) if isinstance(error, RateLimited) else 0.0
+        await self._clock.sleep(max(asked, min(self._limits.backoff, FIRST_PAUSE * 2 ** min(self._tries, 16))))
         self._tries += 1
 
     def over(self) -> None:

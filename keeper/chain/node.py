@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from keeper.chain import bloom, codec
 from keeper.chain.codec import Header, malformed, octets, quantity, to_hex
+from keeper.chain.pool import Pool
 from keeper.chain.rpc import Request, Rpc, RpcError
 from keeper.errors import KeeperError, NodeUnavailable, StaleRead
 from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Read, Receipt
@@ -70,7 +71,7 @@ class FeeHistory(NamedTuple):
 
 
 class Node:
-    def __init__(self, rpc: Rpc) -> None:
+    def __init__(self, rpc: Rpc | Pool) -> None:
         self._rpc = rpc
 
     def __repr__(self) -> str:

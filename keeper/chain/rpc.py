@@ -27,6 +27,7 @@ Handler = Callable[[Any], None]  # takes each payload, and None once when the co
 
 CALL_SECONDS: Final = 10.0
 PING_SECONDS: Final = 10.0  # a half-open WebSocket is noticed within 1.5 of these
+AT_ONCE: Final = 64  # requests that wait for their answer; more wait for their turn
 ANSWER_BYTES: Final = 32 * 2**20  # 1 MB of revert data is 8.4 MB of JSON on Anvil
 
 # Wording of nodes and providers, in lower case; codes are too ambiguous to decide alone.
@@ -104,6 +105,7 @@ class Rpc:
         self.dropped = 0  # frames that made no sense, and answers that nobody waited for
         self._wire: Wire | None = None
         self._dialling = asyncio.Lock()
+        self._room = asyncio.Semaphore(AT_ONCE)
         self._closed = False
         self._next_id = 1
         self._pending: dict[int, tuple[_Asked, int]] = {}
@@ -144,7 +146,7 @@ class Rpc:
         body = [{"jsonrpc": "2.0", "id": i, "method": m, "params": p} for i, (m, p) in zip(ids, calls, strict=True)]
         late = False
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._room:
                 await self._exchange(asked, ids, _dumps(body[0] if single else body))
         except TimeoutError:
             late = True

@@ -173,7 +173,7 @@ class Http:
         headers = {"Content-Type": "application/json"}
         async with self._session.post(endpoint.url, data=frame, headers=headers) as response:
             if response.status != 200:
-                raise _refused(endpoint, response.status)
+                raise _refused(endpoint, response.status, response.headers.get("Retry-After", ""))
             async for part in response.content.iter_any():
                 body += part
                 if len(body) > limit:
@@ -229,5 +229,8 @@ def _trouble(endpoint: Endpoint, error: Exception) -> KeeperError:
     return NodeUnavailable(f"{endpoint}: {endpoint.scrub(words)}")
 
 
-def _refused(endpoint: Endpoint, status: int) -> KeeperError:
-    return (RateLimited if status == 429 else NodeUnavailable)(f"{endpoint}: HTTP {status}")
+def _refused(endpoint: Endpoint, status: int, after: str = "") -> KeeperError:
+    """``after``: a Retry-After header; a date in it is passed over."""
+    if status == 429 or (status == 503 and after):
+        return RateLimited(f"{endpoint}: HTTP {status}", float(after) if after.isdecimal() else 0.0)
+    return NodeUnavailable(f"{endpoint}: HTTP {status}")

@@ -150,7 +150,8 @@ def _keys_in_urls(sources: Sources) -> Iterator[Problem]:
         keys: Keys = ("chains", name, "rpc")
         for document in sources.documents:
             rpc = document.value(keys)
-            if not document.private and isinstance(rpc, str) and _has_key(REFERENCE.sub("", rpc)):
+            written = [one for one in (rpc if isinstance(rpc, list) else [rpc]) if isinstance(one, str)]
+            if not document.private and any(_has_key(REFERENCE.sub("", one)) for one in written):
                 what = f"{dotted(keys)} has a key in it, where others can read it"
                 variable = re.sub(r"\W", "_", f"{name}_rpc").upper()
                 help = f'write rpc = "${{{variable}}}" and export {variable} instead'

@@ -29,7 +29,7 @@ from keeper.settings.bind import bind
 from keeper.settings.located import Problem, did_you_mean
 from keeper.settings.positions import Keys
 from keeper.settings.quantities import COIN, DURATION, MONEY
-from keeper.settings.secrets import ENVIRON, Endpoint, Secret, path
+from keeper.settings.secrets import ENVIRON, Endpoints, Secret, path
 from keeper.settings.sources import Source, Sources
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ Wei = Annotated[int, BeforeValidator(COIN.parse), PlainSerializer(COIN.show, whe
 Usd = Annotated[int, BeforeValidator(MONEY.parse), PlainSerializer(MONEY.show, when_used="json")]
 Folder = Annotated[Path, BeforeValidator(path)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
-Address = Annotated[Endpoint, PlainValidator(Endpoint), PlainSerializer(str)]
+Addresses = Annotated[Endpoints, PlainValidator(Endpoints), PlainSerializer(Endpoints.shown)]
 
 
 def _written(default: str, *, gt: int | None = None) -> Any:
@@ -59,7 +59,7 @@ class Keeper(Section):
 
 class Chain(Section):
     id: int = Field(gt=0)
-    rpc: Address
+    rpc: Addresses
     block_time: Milliseconds = _written("12s", gt=0)
     confirmations: int = Field(default=3, gt=0)  # blocks, the including one counted
     max_head_age: Milliseconds = _written("60s", gt=0)

@@ -82,6 +82,31 @@ class Endpoint:
         return f"Endpoint({str(self)!r})"
 
 
+class Endpoints(tuple[Endpoint, ...]):
+    """The endpoints of one chain, the preferred one first: written as one address, or as a list of them."""
+
+    __slots__ = ()
+
+    def __new__(cls, written: object) -> Self:
+        """ValueError when there is none, or one is no address."""
+        listed = written if isinstance(written, list | tuple) else [written]
+        if not listed:
+            raise ValueError("needs at least one URL or IPC path")
+        return super().__new__(cls, map(Endpoint, listed))
+
+    @property
+    def unset(self) -> tuple[str, ...]:
+        return tuple(name for endpoint in self for name in endpoint.unset)
+
+    def reveal(self) -> tuple[str, ...]:
+        """The addresses themselves. Misconfigured when a variable is not set."""
+        return tuple(endpoint.reveal() for endpoint in self)
+
+    def shown(self) -> str | list[str]:
+        texts = [str(endpoint) for endpoint in self]
+        return texts[0] if len(texts) == 1 else texts
+
+
 def loopback(address: str) -> bool:
     """Whether a URL stays on this machine."""
     host = re.match(r"\w+://(?:[^/?#]*@)?(?:\[([^]]*)\]|([^/?#:]*))", address)

@@ -49,7 +49,7 @@ ENVIRON = {
 def test_nothing_made_of_settings_shows_a_secret(tmp_path: Path, show: object) -> None:
     settings = loaded(tmp_path, CHAIN.format("${RPC}") + SIGNER, ENVIRON)
     assert callable(show) and CANARY not in str(show(settings))
-    assert settings.chains["main"].rpc.reveal() == ENVIRON["RPC"]
+    assert settings.chains["main"].rpc.reveal() == (ENVIRON["RPC"],)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,37 @@ def test_a_url_that_python_cannot_split_is_refused_without_being_quoted(host: st
     ],
 )
 def test_a_literal_without_a_key_or_on_this_machine_is_accepted(tmp_path: Path, rpc: str) -> None:
-    assert loaded(tmp_path, CHAIN.format(rpc)).chains["main"].rpc.reveal() == os.path.expanduser(rpc)  # noqa: PTH111  a URL is no path
+    [found] = loaded(tmp_path, CHAIN.format(rpc)).chains["main"].rpc.reveal()
+    assert found == os.path.expanduser(rpc)  # noqa: PTH111  a URL is no path
+
+
+MANY = "[chains.main]\nid = 1\nrpc = {}\n"
+
+
+def test_several_endpoints_are_a_list_of_which_none_is_shown(tmp_path: Path) -> None:
+    chain = loaded(tmp_path, MANY.format('["${RPC}", "/run/geth.ipc"]'), ENVIRON).chains["main"]
+    assert chain.rpc.reveal() == (ENVIRON["RPC"], "/run/geth.ipc")
+    assert CANARY not in repr(chain) + str(chain.model_dump()) + chain.model_dump_json()
+    assert chain.model_dump(mode="json")["rpc"] == ["${RPC}", "/run/geth.ipc"]
+
+
+@pytest.mark.parametrize(
+    ("rpc", "words"), [("[]", "at least one"), ('["/a", 5]', "in quotes"), ('["/a", "b"]', "neither")]
+)
+def test_a_list_with_something_else_in_it_is_refused(tmp_path: Path, rpc: str, words: str) -> None:
+    with pytest.raises(Unusable, match=rf"chains\.main\.rpc .*{words}"):
+        loaded(tmp_path, MANY.format(rpc))
+
+
+def test_a_key_in_one_url_of_several_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(Unusable, match=r"KC107: chains\.main\.rpc has a key in it"):
+        loaded(tmp_path, MANY.format(f'["/run/geth.ipc", "https://node.example/v2/{CANARY}"]'))
+
+
+def test_the_variable_of_each_endpoint_must_be_set(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, MANY.format('["${RPC}", "${OTHER}"]'), ENVIRON)
+    with pytest.raises(Unusable, match="environment variable OTHER is not set"):
+        settings.require_environment()
 
 
 def test_a_key_over_plain_http_is_refused_wherever_it_comes_from() -> None:

@@ -37,14 +37,17 @@ class Process:
 
     async def heard(self, *wanted: str, **fields: Any) -> dict[str, Any]:
         """The next line of the log about one of these events, with these fields; AssertionError if there is none."""
-        async with asyncio.timeout(PATIENCE), self._more:
-            while True:
-                for at, line in enumerate(self.events[self._seen :], self._seen + 1):
-                    if line["event"] in wanted and fields.items() <= line.items():
-                        self._seen = at
-                        return line
-                assert not self._reader.done(), f"ended without {wanted}: {self.said or self.events[-3:]}"
-                await self._more.wait()
+        try:
+            async with asyncio.timeout(PATIENCE), self._more:
+                while True:
+                    for at, line in enumerate(self.events[self._seen :], self._seen + 1):
+                        if line["event"] in wanted and fields.items() <= line.items():
+                            self._seen = at
+                            return line
+                    assert not self._reader.done(), f"ended without {wanted}: {self.said or self.events[-3:]}"
+                    await self._more.wait()
+        except TimeoutError:
+            raise AssertionError(f"no {wanted} {fields}, but {self.events[self._seen :][-9:]}") from None
 
     def has(self, event: str) -> bool:
         return any(line["event"] == event for line in self.events)
