@@ -1,0 +1,389 @@
+"""The most valuable set of items that fits into what all of them share.
+
+    max  sum v_i x_i            x_i in {0, 1}, at most one of each group
+    s.t. sum a_ir x_i <= b_r                                    rows: cash, gas, slots ...
+         sum_u max(0, max_s(base_us + sum l_ius x_i)) <= room   own margin: the worst scenario of each underlying
+
+All uses are non-negative: whatever fits, fits without any one of its items too. Prices of the rows come from the
+Lagrangian dual, which also bounds the optimum (Fisher, Management Science 27 (1981) 1); from them a greedy start. Then
+items are left out that no better set can contain; the rest is searched (ruin and recreate), and what the bound still
+leaves open is enumerated. That ends by itself for up to ``EXACT`` items, else after ``NODES`` steps: by count, not by
+time, so that two runs choose the same. The search is in float64; what is returned is checked in exact integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keeper.core.recreate import Floats, Pool
+
+Worst = tuple[tuple[int, ...], ...]  # by underlying and scenario
+Cut = tuple[int, ...]  # a scenario of each underlying, -1 for none
+
+EXACT: Final = 16  # items up to which the enumeration has no limit
+ENOUGH: Final = 0.004  # relative gap at which the search ends
+NODES: Final = 400  # steps of the enumeration for larger sets
+ROUNDS: Final = (60, 30, 30, 30, 30, 30)  # steps of the dual, each time that the binding scenarios are looked for again
+CORE: Final = 96  # items that the search looks at
+CHUNK: Final = 128  # items looked at together
+SLACK: Final = 1e-12  # relative; float64 sums of a thousand terms are better than this
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to choose. ``uses`` by row, ``losses`` as ``Room.losses``; all non-negative."""
+
+    value: int
+    group: Hashable
+    uses: tuple[int, ...]
+    losses: Worst = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is. ``losses`` are the base of each underlying in each scenario, signed; ``margin`` is their room."""
+
+    rows: tuple[int, ...]
+    losses: Worst = ()
+    margin: int = 0
+
+    def fits(self, items: Sequence[Item]) -> bool:
+        """Exactly."""
+        used = [sum(item.uses[r] for item in items) for r in range(len(self.rows))]
+        if any(use > have for use, have in zip(used, self.rows, strict=True)):
+            return False
+        return not self.losses or self.required(items) <= self.margin
+
+    def required(self, items: Sequence[Item]) -> int:
+        worst = 0
+        for u, base in enumerate(self.losses):
+            mine = [item.losses[u] for item in items if item.losses]
+            worst += max(0, *(b + sum(loss[s] for loss in mine) for s, b in enumerate(base)))
+        return worst
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """``bound`` is never below the best value that there is; equal to ``value`` where the optimum was proven.
+
+    ``prices``: value per whole row, of each row and then of margin: what a little more of it would be worth.
+    """
+
+    chosen: tuple[int, ...]  # indices, ascending
+    value: int
+    bound: int
+    prices: tuple[float, ...]
+
+    @property
+    def gap(self) -> float:
+        """How much less than the best this may be, as a share of the bound."""
+        return (self.bound - self.value) / self.bound if self.bound > 0 else 0.0
+
+
+def select(items: Sequence[Item], room: Room) -> Selected:
+    """Deterministic; of equal sets, the one with earlier items. Items of no value are never chosen."""
+    useful = [i for i, item in enumerate(items) if item.value > 0]
+    rows = len(room.rows) + bool(room.losses)
+    if not useful or not room.fits(()):
+        return Selected((), 0, 0, (0.0,) * rows)
+    search = _Search([items[i] for i in useful], room)
+    picked, bound = search.run()
+    chosen = tuple(useful[i] for i in _exactly(search.items, picked, room))
+    value = sum(items[i].value for i in chosen)
+    return Selected(chosen, value, max(value, bound), search.prices(rows))
+
+
+def _exactly(items: Sequence[Item], picked: Sequence[int], room: Room) -> list[int]:
+    """The same in integers: where float64 was a hair too kind, the least valuable ones are left out again."""
+    kept = sorted(picked)
+    while not room.fits([items[i] for i in kept]):
+        kept.remove(min(kept, key=lambda i: (items[i].value, -i)))
+    return kept
+
+
+@dataclass
+class _Search:
+    """Everything scaled: rows and margin room to 1, the largest value to 1."""
+
+    items: Sequence[Item]
+    room: Room
+    index: NDArray[np.int64] = field(init=False)  # of the items that are still looked at
+    v: Floats = field(init=False)  # (n,)
+    a: Floats = field(init=False)  # (n, R)
+    losses: Floats = field(init=False)  # (U, S, n): the maximum over S is the hot path
+    base: Floats = field(init=False)  # (U, S)
+    group: NDArray[np.int64] = field(init=False)  # (n,) 0, 1, 2 ...
+    by_group: NDArray[np.int64] = field(init=False)  # items in the order of their groups
+    starts: NDArray[np.int64] = field(init=False)  # where in it each group begins
+    best: list[int] = field(default_factory=list)  # positions in ``items``
+    best_value: float = 0.0
+    mu: Floats = field(default_factory=lambda: np.zeros(0))
+    dual: float = np.inf
+    cuts: list[Cut] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        items, room, n = self.items, self.room, len(self.items)
+        self.index = np.arange(n)
+        self.unit = float(max(item.value for item in items))
+        self.v = _floats([item.value for item in items]) / self.unit
+        self.a = _floats([x for i in items for x in i.uses]).reshape(n, -1)
+        self.a /= _floats([max(row, 1) for row in room.rows])
+        margin, shape = max(room.margin, 1), (len(room.losses), len(room.losses[0]) if room.losses else 0)
+        self.base = _floats([x for row in room.losses for x in row]).reshape(shape) / margin
+        none = ((0,) * shape[1],) * shape[0]
+        flat = [x for i in items for row in i.losses or none for x in row]
+        self.losses = np.ascontiguousarray(np.moveaxis(_floats(flat).reshape(n, *shape), 0, 2)) / margin
+        seen: dict[Hashable, int] = {}
+        self.group = np.array([seen.setdefault(item.group, len(seen)) for item in items])
+        self.alone = len(seen) == n
+        self.margin = bool(room.losses)
+        self._keep((self.v > 0) & (self.a <= 1 + SLACK).all(axis=1))
+
+    def run(self) -> tuple[list[int], int]:
+        """(positions, bound in the unit of the values)."""
+        new = self._binding(np.zeros(len(self.v), np.bool_))
+        for rounds in ROUNDS:
+            self.cuts += new
+            self._dual(rounds)
+            for order in self._orders()[: 4 if rounds == ROUNDS[0] else 2]:
+                self._offer(self._fill(order))
+            self._reduce()
+            new = [cut for cut in self._violated() if cut not in self.cuts]
+            if not new:
+                break
+        if len(self.v) > EXACT and not self._close():
+            self._search()
+            self._reduce()
+        proven = _Walk(self).run()
+        value = sum(self.items[i].value for i in self.best)
+        bound = value if proven else int(self.dual * (1 + SLACK) * self.unit) + 1
+        return self.best, max(bound, value)
+
+    def prices(self, rows: int) -> tuple[float, ...]:
+        """By row; the cuts are all of the one row of margin."""
+        plain = self.a.shape[1]
+        values = [float(x) * self.unit for x in self.mu]
+        return (*values[:plain], sum(values[plain:])) if rows > plain else tuple(values[:plain])
+
+    # ── what fits ──
+
+    def _places(self, chosen: Sequence[int]) -> list[int]:
+        """Where items stand in the arrays; those of the best set always do."""
+        return sorted(int(p) for p in np.searchsorted(self.index, chosen))
+
+    def _binding(self, chosen: NDArray[np.bool_]) -> list[Cut]:
+        """The worst scenario of each underlying with this set: one more linear row; nothing without margin."""
+        if not self.margin:
+            return []
+        total = self.base + self.losses[:, :, chosen].sum(axis=2)
+        return [tuple(int(s) if row[s] > 0 else -1 for row, s in zip(total, total.argmax(axis=1), strict=True))]
+
+    def _violated(self) -> list[Cut]:
+        """Where the best set and the solution of the relaxed problem have their worst scenarios."""
+        best = np.zeros(len(self.v), np.bool_)
+        best[self._places(self.best)] = True
+        rows, _ = self._linear()
+        reduced = self.v - rows @ self.mu
+        relaxed = (reduced > 0) & (reduced >= self._tops(reduced))
+        return list(dict.fromkeys(self._binding(relaxed) + self._binding(best)))
+
+    def _fill(self, order: NDArray[np.int64]) -> list[int]:
+        """Items in this order as long as any fits; what once does not fit never does later."""
+        chosen = list[int]()
+        left, total = np.full(self.a.shape[1], 1 + SLACK), self.base
+        for begin in range(0, len(order), CHUNK):
+            open_ = order[begin : begin + CHUNK]
+            open_ = open_[~np.isin(self.group[open_], self.group[chosen])]
+            while len(open_ := open_[self._fits(open_, left, total)]):
+                i = int(open_[0])
+                chosen.append(i)
+                left, total = left - self.a[i], total + self.losses[:, :, i]
+                open_ = open_[self.group[open_] != self.group[i]]
+        return chosen
+
+    def _fits(self, items: NDArray[np.int64], left: Floats, total: Floats) -> NDArray[np.bool_]:
+        ok = (self.a[items] <= left).all(axis=1)
+        if self.margin:
+            worst = (self.losses[:, :, items] + total[:, :, None]).max(axis=1)
+            ok &= np.maximum(worst, 0.0).sum(axis=0) <= 1 + SLACK
+        return np.asarray(ok)
+
+    def _offer(self, places: Sequence[int]) -> bool:
+        value = float(sum(self.v[i] for i in sorted(places)))
+        if value > self.best_value * (1 + SLACK):
+            self.best, self.best_value = [int(self.index[i]) for i in places], value
+            return True
+        return False
+
+    # ── prices and bound ──
+
+    def _linear(self) -> tuple[Floats, Floats]:
+        """Rows (n, R) and room (R,): the plain ones, then margin as if these scenarios were the worst."""
+        rows, room = [self.a], [np.ones(self.a.shape[1])]
+        for cut in self.cuts:
+            pairs = [(u, s) for u, s in enumerate(cut) if s >= 0]
+            use = sum((self.losses[u, s] for u, s in pairs), np.zeros(len(self.v)))
+            rows.append(use[:, None])
+            room.append(np.array([1 - sum(self.base[u, s] for u, s in pairs)]))
+        return np.concatenate(rows, axis=1), np.concatenate(room)
+
+    def _tops(self, reduced: Floats) -> Floats:
+        """(n,) of the group of each item the best, at least 0: nothing need be taken."""
+        if self.alone:
+            return np.maximum(reduced, 0.0)
+        return np.asarray(np.maximum(np.maximum.reduceat(reduced[self.by_group], self.starts), 0.0)[self.group])
+
+    def _value(self, mu: Floats, room: Floats, tops: Floats) -> float:
+        """The Lagrangian: never below the best value, whatever the prices."""
+        once = tops if self.alone else tops[self.by_group][self.starts]
+        return float(room @ mu + once.sum())
+
+    def _dual(self, rounds: int) -> None:
+        """Subgradient steps after Polyak: towards the best value known, from the best prices so far."""
+        rows, room = self._linear()
+        mu = best = np.concatenate([self.mu, np.zeros(rows.shape[1] - len(self.mu))])
+        lowest, theta = np.inf, 1.0
+        for _ in range(rounds):
+            reduced = self.v - rows @ mu
+            tops = self._tops(reduced)
+            value = self._value(mu, room, tops)
+            if value < lowest * (1 - 1e-4):
+                lowest, best = value, mu
+            else:
+                theta *= 0.9
+                lowest, best = (value, mu) if value < lowest else (lowest, best)
+            slope = room - ((reduced > 0) & (reduced >= tops)).astype(np.float64) @ rows
+            slope[(mu <= 0) & (slope > 0)] = 0.0
+            size = float(slope @ slope)
+            if size == 0:
+                break
+            mu = np.maximum(0.0, mu - slope * (theta * (value - 0.99 * self.best_value) / size))
+        self.mu, self.dual = best, min(self.dual, lowest)
+
+    def _orders(self) -> list[NDArray[np.int64]]:
+        """By value per priced use, by value less priced use, by value, by value per tightest use."""
+        return [np.argsort(-key, kind="stable") for key in self._keys()]
+
+    def _keys(self) -> Floats:
+        """(4, n) what to take first: the highest, on a scale of one."""
+        rows, _ = self._linear()
+        priced = rows @ self.mu
+        keys = (self.v / (priced + 1e-9), 1 + self.v - priced, self.v, self.v / (rows.max(axis=1) + 1e-9))
+        return np.stack([key / key.max(initial=1e-9) for key in keys])
+
+    def _reduce(self) -> None:
+        """Leave out what no better set can contain: it would give away more than the gap (best set excepted)."""
+        rows, room = self._linear()
+        reduced = self.v - rows @ self.mu
+        tops = self._tops(reduced)
+        stay = tops - reduced <= self._value(self.mu, room, tops) - self.best_value
+        stay[self._places(self.best)] = True
+        self._keep(stay)
+
+    def _keep(self, stay: NDArray[np.bool_]) -> None:
+        for name in ("index", "v", "a", "losses", "group"):
+            old = getattr(self, name)
+            setattr(self, name, old[:, :, stay] if name == "losses" else old[stay])
+        self.group = np.unique(self.group, return_inverse=True)[1]
+        self.by_group = np.argsort(self.group, kind="stable")
+        self.starts = np.searchsorted(self.group[self.by_group], np.arange(int(self.group.max(initial=-1)) + 1))
+
+    def choices(self) -> tuple[float, list[list[tuple[float, int]]]]:
+        """The dual value, and of each group (what is given away against it, place or -1 for none), the best first."""
+        rows, room = self._linear()
+        reduced = self.v - rows @ self.mu
+        value = self._value(self.mu, room, self._tops(reduced))
+        found: dict[int, list[tuple[float, int]]] = {}
+        for i, g in enumerate(self.group.tolist()):
+            found.setdefault(g, [(0.0, -1)]).append((-float(reduced[i]), i))
+        return value, [_from_best(options) for options in found.values()]
+
+    # ── better sets ──
+
+    def _search(self) -> None:
+        """Ruin and recreate, among those that give away least."""
+        core = self._core()
+        losses = np.ascontiguousarray(self.losses[:, :, core])
+        group, rough = self.group[core], losses.astype(np.float32)
+        pool = Pool(self.v[core], self.a[core], losses, self.base, group, rough, SLACK)
+        for found in pool.search(np.isin(self.index[core], self.best), self._keys()[:3, core]):
+            if found.size and self._offer([int(i) for i in core[found]]) and self._close():
+                return
+
+    def _close(self) -> bool:
+        """Near enough to the bound: nothing worth the time can be found any more."""
+        return self.dual <= self.best_value * (1 + ENOUGH)
+
+    def _core(self) -> NDArray[np.int64]:
+        """Those that give away least, and the best set."""
+        rows, _ = self._linear()
+        reduced = self.v - rows @ self.mu
+        lost = self._tops(reduced) - reduced
+        lost[self._places(self.best)] = -1.0
+        return np.sort(np.argsort(lost, kind="stable")[:CORE])
+
+
+def _floats(numbers: Sequence[int]) -> Floats:
+    return np.fromiter(numbers, np.float64, len(numbers))
+
+
+def _from_best(options: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    options.sort(key=lambda option: (option[0], -option[1]))
+    return [(lost - options[0][0], item) for lost, item in options]
+
+
+class _Walk:
+    """Whether the best set is the best there is, and a better one where one turns up on the way.
+
+    A set is worth the dual value, less what each group's choice gives away at these prices; sets that give away more
+    than the gap need not be looked at. Depth first, the groups with the clearest choice first.
+    """
+
+    def __init__(self, search: _Search) -> None:
+        self.search = search
+        self.dual, choices = search.choices()
+        self.choices = sorted(choices, key=lambda options: -options[1][0])
+        self.nodes, self.limit = 0, NODES if len(search.items) > EXACT else 2 ** (EXACT + 4)
+
+    def run(self) -> bool:
+        s = self.search
+        return self._visit(0, 0.0, np.full(s.a.shape[1], 1 + SLACK), s.base, [])
+
+    def _open(self, lost: float) -> bool:
+        return self.dual - lost > self.search.best_value * (1 + SLACK)
+
+    def _visit(self, depth: int, lost: float, left: Floats, total: Floats, chosen: list[int]) -> bool:
+        """False when the limit was reached."""
+        if not self._open(lost):
+            return True
+        if depth == len(self.choices):
+            self.search._offer(chosen)
+            return True
+        for cost, item in self.choices[depth]:
+            if not self._open(lost + cost):
+                return True  # those after it give away more
+            self.nodes += 1
+            if self.nodes > self.limit:
+                return False
+            step = (left, total) if item < 0 else self._with(item, left, total)
+            after = chosen if item < 0 else [*chosen, item]
+            if step is not None and not self._visit(depth + 1, lost + cost, *step, after):
+                return False
+        return True
+
+    def _with(self, item: int, left: Floats, total: Floats) -> tuple[Floats, Floats] | None:
+        """(room left, losses) with one more, or None when it does not fit."""
+        s = self.search
+        left = left - s.a[item]
+        if left.min(initial=0.0) < 0:
+            return None
+        if s.margin:
+            total = total + s.losses[:, :, item]
+            if np.maximum(total.max(axis=1), 0.0).sum() > 1 + SLACK:
+                return None
+        return left, total

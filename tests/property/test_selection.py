@@ -1,0 +1,74 @@
+"""The chosen set against the exact optimum, and what must be true of any choice."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keeper.core.selection import EXACT, Item, Room, select
+from tests.worlds.sets import instance, optimum
+
+SIZES = (6, 10, 16, 24, 40, 60, 100, 200)  # in turn
+
+
+@pytest.mark.parametrize("batch", range(20))
+def test_the_set_is_within_one_per_cent_of_the_optimum(batch: int) -> None:
+    """Two hundred instances; small sets are exact, and the stated bound is one."""
+    for seed in range(batch * 10, batch * 10 + 10):
+        size = SIZES[seed % len(SIZES)]
+        items, room = instance(seed, size)
+        found, best = select(items, room), optimum(items, room)
+        assert room.fits([items[i] for i in found.chosen])
+        assert found.value == sum(items[i].value for i in found.chosen)
+        assert found.value >= best * (1 - (1e-6 if size <= EXACT else 0.01)), seed
+        assert found.bound >= best * (1 - 1e-6), seed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_thousand_are_within_one_per_cent(seed: int) -> None:
+    items, room = instance(seed, 1_000)
+    assert select(items, room).value >= optimum(items, room) * 0.99
+
+
+amounts = st.integers(0, 30)
+
+
+@st.composite
+def small(draw: st.DrawFn) -> tuple[list[Item], Room]:
+    losses = st.tuples(*[st.tuples(amounts, amounts)] * 2)
+    item = st.builds(Item, st.integers(-5, 50), st.integers(0, 6), st.tuples(amounts, amounts), losses)
+    own = st.tuples(*[st.tuples(st.integers(-20, 20), st.integers(-20, 20))] * 2)
+    room = Room(draw(st.tuples(amounts, amounts)), draw(own), draw(st.integers(-10, 60)))
+    return draw(st.lists(item, max_size=9)), room
+
+
+@settings(max_examples=300, deadline=None)
+@given(small())
+def test_small_sets_are_chosen_as_by_trying_all(case: tuple[list[Item], Room]) -> None:
+    items, room = case
+    found = select(items, room)
+    chosen = [items[i] for i in found.chosen]
+    assert room.fits(chosen) or not chosen
+    assert len({item.group for item in chosen}) == len(chosen)
+    every = (s for k in range(len(items) + 1) for s in combinations(items, k) if len({i.group for i in s}) == k)
+    best = max((sum(i.value for i in s) for s in every if room.fits(s)), default=0)
+    assert found.value == found.bound == max(best, 0)
+
+
+def test_two_runs_choose_the_same() -> None:
+    items, room = instance(5, 300)
+    assert select(items, room) == select(items, room)
+
+
+def test_nothing_is_chosen_when_there_is_no_room_left() -> None:
+    items, room = instance(1, 20)
+    assert select(items, Room(room.rows, room.losses, -1)).chosen == ()
+    assert select(items, Room((0, 0, 0), room.losses, room.margin)).chosen == ()
+
+
+def test_without_margin_only_the_rows_count() -> None:
+    items = [Item(5, 0, (2,)), Item(4, 1, (1,)), Item(3, 2, (1,))]
+    assert select(items, Room((2,))).chosen == (1, 2)
