@@ -64,7 +64,7 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("account", metavar="ACCOUNT", help="its address, as the protocol knows it")
 
 
-RULES = ("reference", "span", "tims", "pmrm2", "pmrm1", "srm")
+RULES = ("reference", "span", "tims", "pmrm2", "pmrm1", "srm", "deribit", "bybit")
 SCHEMA = """\
 FILE is JSON; config/margin/README.md explains every key, and has an example per rule set beside it:
   {"rules": "pmrm2",                                  or another of --rules

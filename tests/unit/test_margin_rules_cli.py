@@ -1,6 +1,7 @@
 """``keeper margin``: the examples, the answer as data and for people, and files that are wrong."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import pytest
 
 from keeper.cli.app import main
 from keeper.cli.verbs import RULES
+from keeper.margin.rules.parameters import Rules, Scenario, Size, Standard
 from keeper.margin.rules.presets import PRESETS
+from keeper.margin.rules.schema import Collateral, Expiry, Feed, File, Holdings, Option
 from tests.unit.margin_files import expiry, option, tree
 from tests.unit.test_margin_rules_derive import STANDARD, VERSION_1, VERSION_2
 
+README = Path(__file__).parents[2] / "config" / "margin" / "README.md"
 EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "margin").glob("*.json"))
 GOOD = tree("pmrm2", options=[option("call", 2000, -1)], cash=5_000, expiries={"e": expiry(vol=0.5)})
 
@@ -33,6 +37,13 @@ def test_every_rule_set_can_be_asked_for() -> None:
 
 def test_there_is_an_example_of_every_rule_set() -> None:
     assert {file.stem for file in EXAMPLES} == set(PRESETS)
+
+
+@pytest.mark.parametrize("record", [Rules, Scenario, Standard, Size, File, Feed, Expiry, Holdings, Option, Collateral])
+def test_every_key_is_explained(record: type[Any]) -> None:
+    text = README.read_text()
+    keys = [one.name for one in fields(record) if not one.metadata.get("given")]
+    assert [key for key in keys if f"`{key}" not in text and f'"{key}"' not in text and f".{key}`" not in text] == []
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=[file.stem for file in EXAMPLES])

@@ -6,6 +6,7 @@ Amounts are summands of the margins, so charges are negative; lines of zero are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import inf
 
 from keeper.margin.rules.book import Asset, Book, Market, Term
 from keeper.margin.rules.parameters import Doubt, Levy, Netting, Pegged, Quote, Rules, Source, Worth, of
@@ -24,6 +25,7 @@ def static(m: Market, rules: Rules) -> Iterator[Line]:
     if m.perp:
         price = m.spot if rules.perp.price == Quote.SPOT else m.perp.price
         yield _charge(f"perps {m.name}", abs(m.perp.size) * price, rules.perp)
+    yield _charge(f"roll {m.name}", _unspread(m), rules.roll)
     yield _charge(f"naked shorts {m.name}", _naked(m, rules.naked.net) * m.spot, rules.naked)
     yield _charge(f"short options {m.name}", sum(t.shorts for t in m.terms) * m.spot, rules.gross)
     for one in m.assets:
@@ -32,6 +34,12 @@ def static(m: Market, rules: Rules) -> Iterator[Line]:
         if rules.haircut.counted == Worth.NOTIONAL:
             more = one.notional - one.value
             yield Line(f"{one.title} counts by its price", more, more)
+
+
+def _unspread(m: Market) -> float:
+    """US dollars of perps and of the futures of every expiry, without offsets between them."""
+    perp = abs(m.perp.size) * m.perp.price if m.perp else 0.0
+    return perp + sum(abs(t.futures) * t.forward for t in m.terms)
 
 
 def _naked(m: Market, net: Netting) -> float:
@@ -53,9 +61,11 @@ def _naked_strikes(t: Term) -> float:
 
 
 def size(m: Market, delta: float, rules: Rules) -> Iterator[Line]:
-    """factor (|delta| spot)^2 / depth"""
+    """factor x^2 / depth, at most ``most`` x, for x = |delta| spot"""
     if rules.size is not None and (depth := of(rules.size.depth, m.name)) is not None:
-        charge = rules.size.factor * (delta * m.spot) ** 2 / depth
+        exposure = abs(delta * m.spot)
+        most = rules.size.most * exposure if rules.size.most is not None else inf
+        charge = min(rules.size.factor * exposure**2 / depth, most)
         yield Line(f"size {m.name}", -charge, -charge)
 
 

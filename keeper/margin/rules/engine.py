@@ -43,11 +43,14 @@ class _Assessment:
         for line in self._losses():
             yield line.times(*self._factor)
         for one in self.markets:
-            for line in charges.static(one.market, self.rules):
+            for line in self._charges(one):
                 yield line.times(*self._factor) if self.rules.scaled else line
-            yield from charges.size(one.market, one.delta, self.rules)
             yield from charges.doubt(one.market, self.rules)
             yield from charges.lost_peg(one.market, lost, self.rules)
+
+    def _charges(self, one: Scanning) -> Iterator[Line]:
+        yield from charges.static(one.market, self.rules)
+        yield from charges.size(one.market, one.delta, self.rules)
 
     # ── the loss ──
 

@@ -53,13 +53,17 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A move of spot, as a factor or in price ranges, a shock of volatility, and how much of the loss counts."""
+    """A move of spot, as a factor or in price ranges, a shock of volatility, and how much of the loss counts.
+
+    After the weight, only the loss ``beyond`` so many US dollars counts, per underlying.
+    """
 
     spot: Scale | None = None
     ranges: Annotated[float, Within(-10, 10)] | None = None
     vol: Kind = Kind.NONE
     by: Signed = 0.0
     weight: Weight = 1.0
+    beyond: Amount = 0.0
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -85,7 +89,8 @@ class Scenario:
         vol = {Kind.NONE: "", Kind.LINEAR: ", skew linear", Kind.ABS: ", skew abs"}.get(self.vol, f", vol {self.vol}")
         by = f" {self.by:+.4g}" if self.by else ""
         weight = f", weight {self.weight:.4g}" if self.weight != 1 else ""
-        return f"spot {spot}{vol}{by}{weight}"
+        beyond = f", beyond {self.beyond:.6g}" if self.beyond else ""
+        return f"spot {spot}{vol}{by}{weight}{beyond}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +207,13 @@ class Haircut(Levy):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """factor (|delta| spot)^2 / depth: large positions cost more. ``depth`` in US dollars by underlying."""
+    """factor x^2 / depth, at most ``most`` x, for x = |delta| spot: large positions cost more.
+
+    ``depth`` in US dollars by underlying.
+    """
 
     factor: Scale = 0.0
+    most: Scale | None = None
     depth: Mapping[str, Above] = field(default_factory=dict)
 
 
@@ -294,12 +303,15 @@ class Standard:
     """Requirement of an expiry: the better of the sum over its short options and its greatest loss at expiry."""
 
     call: Scale = 0.075  # maintenance, of spot
+    call_mark: Scale = 0.0  # or of its mark, if that is more
     put: Scale = 0.075  # maintenance, of spot
-    put_mark: Scale = 0.075  # or of its mark, if that is more
+    put_mark: Scale = 0.075  # likewise
+    fee: Scale = 0.0  # maintenance, of spot, for closing
     most: Scale = 0.15  # initial, of spot, less the part that is out of the money ...
     least: Scale = 0.10  # ... but at least this
     put_scale: Scale = 1.05  # initial for a put: at least this times maintenance
-    unpaired_mm: Scale = 1.1  # forwards lost per call sold in excess
+    greatest: bool = True  # the greatest loss counts where it is smaller
+    unpaired_mm: Scale = 1.1  # forwards that it has more per call sold in excess
     unpaired_im: Scale = 1.2
 
 
@@ -323,6 +335,7 @@ class Rules:
     discounted: bool = True  # options are worth their discounted value
     floor_rates: bool = False  # rates below 0 count as 0
     window: Seconds = 0.0  # of the settlement average; in it a forward is partly observed
+    inverse: bool = False  # profits are paid in the underlying: its units are counted, at today's spot
     put_floor: bool = False  # a put is worth at least its intrinsic value (American)
     band: Share | None = None  # spot is held within this share of ``mark``
     scenarios: tuple[Scenario, ...] = ()
@@ -335,7 +348,8 @@ class Rules:
     groups: tuple[Group, ...] = ()
     standard: Standard | None = None  # in the place of scenarios
     factor: Factor = Factor()  # of the loss
-    scaled: bool = False  # the factor applies to charges too, but for confidence
+    scaled: bool = False  # the factor applies to charges too, but for confidence and a lost peg
+    roll: Levy = Levy()  # of perps and futures at their prices
     perp: PerpLevy = PerpLevy()
     naked: NakedLevy = NakedLevy()
     gross: Levy = Levy()  # of short options times spot

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from keeper.margin.rules.bind import Findings, Keys, Unreadable, bind, missing, nearest, wrong
 from keeper.margin.rules.book import Asset, Book, Market, PerpHeld, Scanned, Term
-from keeper.margin.rules.parameters import Levy, Rules, of
+from keeper.margin.rules.parameters import Levy, Range, Rules, of
 from keeper.margin.rules.presets import PRESETS
 from keeper.margin.rules.schema import Array, Collateral, Feed, File, Perp
 from keeper.margin.rules.terms import Maker, Placed
@@ -104,6 +104,9 @@ class _Reading:
         if scans and name and of(self.rules.ranges, name) is None:
             help = f'"ranges": {{"{name}": {{"up": 0.15, "down": 0.15}}}}'
             raise missing(("parameters", "ranges"), f'needs ranges for "{name}"', help)
+        range_ = of(self.rules.ranges, name) or Range()
+        if self.rules.inverse and name and any(one.factor(range_) == 0 for one in self.rules.scenarios):
+            raise wrong(("parameters", "inverse"), "goes with no scenario that takes spot to 0")
         if sum(group.members.count(name) for group in self.rules.groups) > 1:
             raise wrong(("parameters", "groups"), f'names "{name}" more than once')
 

@@ -42,23 +42,28 @@ class Scanning:
 
     @cached_property
     def pnl(self) -> Floats:
-        """(S,) weighted profit and loss. Arrays come weighted from the clearing house."""
+        """(S,) profit and loss as far as it counts. Arrays come weighted from the clearing house."""
         weights = np.array([one.weight for one in self.rules.scenarios], dtype=np.float64)
         total = (self._options() + self._linear()) * weights
         for one in self.market.arrays:
             total = total - one.size * np.array(one.losses)
-        return total
+        beyond = np.array([one.beyond for one in self.rules.scenarios], dtype=np.float64)
+        return np.where(total < 0, np.minimum(0.0, total + beyond), total)
 
     def _options(self) -> Floats:
         total = np.zeros(len(self.rules.scenarios))
         for valued in self.terms:
             carried = np.minimum(total, 0.0) if self.rules.fold == Fold.CARRY else total
-            total = carried + gains(valued, self.rules.scenarios, self.rules)
+            total = carried + self._paid(valued.mark, gains(valued, self.rules.scenarios, self.rules))
         return total if not self._exposure or self.rules.fold == Fold.SUM else np.minimum(total, 0.0)
 
     def _linear(self) -> Floats:
         """Everything that moves in proportion to spot; it comes after all expiries."""
-        return (self.factors - 1) * self._exposure
+        return self._paid(0.0, (self.factors - 1) * self._exposure)
+
+    def _paid(self, now: float, gain: Floats) -> Floats:
+        """US dollars at today's spot that a gain on what is worth ``now`` comes to."""
+        return (now + gain) / self.factors - now if self.rules.inverse else gain
 
     @cached_property
     def _exposure(self) -> float:

@@ -1,8 +1,8 @@
-"""The standard rules: what the options of an expiry require without scenarios (Derive's StandardManager)."""
+"""Rules without scenarios: what the options of an expiry require by their strikes (Derive's StandardManager)."""
 
 from __future__ import annotations
 
-from math import fsum
+from math import fsum, inf
 
 from keeper.margin.rules.book import Series, Term
 from keeper.margin.rules.parameters import Standard
@@ -14,7 +14,7 @@ def line(market: str, spot: float, v: Valued, p: Standard) -> Line:
     """What is taken off the mark of an expiry: the better of isolated and greatest loss, for each margin."""
     marks = [float(units * now) for units, now in zip(v.units, v.now, strict=True)]
     each = [_isolated(one, mark, spot, p) for one, mark in zip(v.term.series, marks, strict=True)]
-    greatest = greatest_loss(v.term)
+    greatest = greatest_loss(v.term) if p.greatest else -inf
     unpaired = min(0.0, sum(one.units for one in v.term.series if one.is_call)) * v.term.forward
     mm, by_mm = _better(fsum(one[0] for one in each), greatest + unpaired * p.unpaired_mm)
     im, by_im = _better(fsum(one[1] for one in each), greatest + unpaired * p.unpaired_im)
@@ -42,7 +42,6 @@ def _isolated(one: Series, mark: float, spot: float, p: Standard) -> tuple[float
         return 0.0, 0.0
     out = max(0.0, one.strike - spot if one.is_call else spot - one.strike) / spot
     im = max(p.least, p.most - out) * spot * one.units + mark
-    if one.is_call:
-        return p.call * spot * one.units + mark, im
-    mm = min(p.put * spot * one.units, p.put_mark * mark) + mark
-    return mm, min(im, p.put_scale * mm)
+    of_spot, of_mark = (p.call, p.call_mark) if one.is_call else (p.put, p.put_mark)
+    mm = min(of_spot * spot * one.units, of_mark * mark) + mark + p.fee * spot * one.units
+    return mm, im if one.is_call else min(im, p.put_scale * mm)
