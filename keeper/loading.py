@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass, replace
 from importlib import import_module, util
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from keeper.errors import Misconfigured
 from keeper.ports import Adapter, Strategy
-from keeper.settings import Settings
+from keeper.settings import Problem, Settings, Unusable
 
+T = TypeVar("T")
 OPTIONS, MORPHO = "keeper.protocols.options", "keeper.protocols.morpho_blue"
 ADAPTERS: Mapping[str, tuple[str, str]] = {  # kind -> adapter class, its settings class
     "options": (f"{OPTIONS}.adapter:Options", f"{OPTIONS}.settings:Settings"),
@@ -24,14 +25,31 @@ ADAPTERS: Mapping[str, tuple[str, str]] = {  # kind -> adapter class, its settin
 
 
 def desks(settings: Settings) -> list[tuple[Adapter, list[Strategy]]]:
-    """Every configured protocol with the strategies that may act on it. Raises Misconfigured, located."""
+    """Every configured protocol with the strategies that may act on it. Raises Misconfigured with all that is wrong."""
     if not settings.protocols:
         raise Misconfigured("no protocol is configured", help="add a [protocols.<name>] table")
-    strategies = {name: strategy(settings, name) for name in settings.strategies}
+    problems = list[Problem]()
+    strategies = _each(strategy, settings, settings.strategies, problems)
+    adapters = _each(adapter, settings, settings.protocols, problems)
+    if problems:
+        raise settings.refuse(problems)
     return [
-        (adapter(settings, name), [s for key, s in strategies.items() if name in settings.strategies[key].protocols])
-        for name in settings.protocols
+        (made, [s for key, s in strategies.items() if name in settings.strategies[key].protocols])
+        for name, made in adapters.items()
     ]
+
+
+def _each(
+    make: Callable[[Settings, str], T], settings: Settings, names: Iterable[str], problems: list[Problem]
+) -> dict[str, T]:
+    """One of each name; what is wrong with the others is added to ``problems``."""
+    made = dict[str, T]()
+    for name in names:
+        try:
+            made[name] = make(settings, name)
+        except Unusable as error:
+            problems += error.problems
+    return made
 
 
 def adapter(settings: Settings, name: str) -> Adapter:

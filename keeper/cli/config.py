@@ -9,6 +9,7 @@ from typing import Any
 
 from keeper.cli import setup
 from keeper.cli.output import emit, table
+from keeper.loading import desks
 from keeper.settings import Settings
 
 
@@ -18,6 +19,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, settings: Settings) -> int:
+    desks(settings)
     settings.require_environment()
     sections = ("chains", "signers", "protocols", "strategies")
     data = {"mode": settings.keeper.mode, "fingerprint": settings.fingerprint()}

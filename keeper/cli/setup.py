@@ -31,12 +31,12 @@ def overrides(args: argparse.Namespace) -> list[str]:
     return [*args.set, *(f"{key}={json.dumps(value)}" for key, value in short.items() if value)]
 
 
-def logging(args: argparse.Namespace, settings: Settings | None = None, level: str = "info") -> str:
-    """Start logging as settings (else ``level``) and flags ask for, flags first. Returns the format."""
+def logging(args: argparse.Namespace, settings: Settings | None = None, level: str = "") -> str:
+    """Start logging as flags, ``level`` and settings ask for, the first of them first. Returns the format."""
     from keeper.observe.logging import setup
 
     format = settings.log.format if settings else args.log_format or "auto"
-    level = settings.log.level if settings else level
+    level = level or (settings.log.level if settings else "info")
     return setup(format, level, -1 if args.quiet else args.verbose, colors=colors(sys.stderr))
 
 

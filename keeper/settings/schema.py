@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -172,7 +172,11 @@ class Settings(BaseSettings):
 
     def fault(self, keys: Keys, message: str, *, hint: str = "", help: str = "") -> Misconfigured:
         """An error at a value that only its user could judge: a class that is not there, a file that is damaged."""
-        return self._sources.refuse([Problem("KC103", message, self._sources.place(keys, value=True), hint, help)])
+        return self.refuse([Problem("KC103", message, self._sources.place(keys, value=True), hint, help)])
+
+    def refuse(self, problems: Iterable[Problem]) -> Misconfigured:
+        """All of them as one error, in the order in which they stand in the files."""
+        return self._sources.refuse(problems)
 
     def require_environment(self) -> None:
         """Raise Unusable unless every environment variable is set that a run with these settings needs."""

@@ -27,6 +27,7 @@ from keeper.tx.keys import Key as Secret
 from keeper.tx.signer import local_signer
 from tests.bench.harness import Row, seconds
 
+LIBRARY = "import pydantic_settings"
 SCREENED = 10_000  # accounts of the screen, copies of those of the world
 
 
@@ -37,14 +38,20 @@ def market() -> Iterator[World]:
 
 
 def start() -> list[Row]:
-    """``keeper --help`` against the interpreter alone, whole processes in turn."""
-    keeper = str(Path(sys.executable).with_name("keeper"))
+    """Whole processes: help against the interpreter alone, a wrong setting against the library that reads it."""
+    keeper, python = str(Path(sys.executable).with_name("keeper")), sys.executable
 
-    def run(*command: str) -> Callable[[], object]:
-        return lambda: subprocess.run(command, check=True, capture_output=True)
+    def run(*command: str, code: int = 0) -> float:
+        def once() -> None:
+            assert subprocess.run(command, check=False, capture_output=True).returncode == code
 
-    floor = seconds(run(sys.executable, "-c", "pass"))
-    return [Row("`keeper --help`", seconds(run(keeper, "--help")), "`python -c pass`", floor, 4, faster=False)]
+        return seconds(once)
+
+    wrong = run(keeper, "run", "-c", "config/keeper.toml", "--set=risk.no_such_key=1", code=3)
+    return [
+        Row("`keeper --help`", run(keeper, "--help"), "`python -c pass`", run(python, "-c", "pass"), 4, faster=False),
+        Row("refuse a wrong setting", wrong, "import of its library", run(python, "-c", LIBRARY), 4, faster=False),
+    ]
 
 
 def decoding() -> list[Row]:

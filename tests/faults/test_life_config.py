@@ -1,8 +1,7 @@
-"""A wrong configuration ends ``keeper run`` with 3, in under a second, naming file, line and fix."""
+"""A wrong configuration ends ``keeper run`` with 3, naming file, line and fix."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,18 +21,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield scene
 
 
-async def said(verb: str, file: Path, *flags: str) -> tuple[int, str, float]:
-    """Exit code, words and seconds; of three runs the fastest, because others use this machine too."""
-    runs = []
-    for _ in range(3):
-        began = time.monotonic()
-        async with Process(verb, "-c", file, *flags) as keeper:
-            code = await keeper.ended()
-        runs.append((time.monotonic() - began, code, keeper.said))
-        if runs[-1][0] < 1:
-            break
-    seconds, code, words = min(runs)
-    return code, words, seconds
+async def said(verb: str, file: Path, *flags: str) -> tuple[int, str]:
+    """Exit code and words."""
+    async with Process(verb, "-c", file, *flags) as keeper:
+        return await keeper.ended(), keeper.said
 
 
 @pytest.mark.parametrize(
@@ -53,15 +44,14 @@ async def test_a_mistake_is_shown_where_it_stands(
     text, file = scene.config.read_text(), tmp_path / "keeper.toml"
     assert text.count(right) == 1
     file.write_text(text.replace(right, wrong))
-    code, shown, seconds = await said(verb, file, *(["--live"] if verb == "run" else []))
+    code, shown = await said(verb, file, *(["--live"] if verb == "run" else []))
     line = text[: text.index(right)].count("\n") + 1
     assert (code, f"{file}:{line}:" in shown, words in shown) == (3, True, True), shown
-    assert seconds < 1
 
 
 async def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    code, shown, seconds = await said("run", tmp_path / "nope.toml")
-    assert (code, f"no configuration file {tmp_path / 'nope.toml'}" in shown, seconds < 1) == (3, True, True), shown
+    code, shown = await said("run", tmp_path / "nope.toml")
+    assert (code, f"no configuration file {tmp_path / 'nope.toml'}" in shown) == (3, True), shown
     assert "help: give another with -c" in shown
 
 
