@@ -302,11 +302,17 @@ def test_every_problem_of_the_settings_is_in_the_envelope(capsys: pytest.Capture
 # ─── config ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_config_check_says_ok(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_config_check_says_ok(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAINNET_RPC", "http://127.0.0.1:1")
+    assert main(["config", "check", "-c", "config/keeper.toml"]) == 0
+    assert capsys.readouterr().out.startswith("ok: mode dry, chains 1, ")
+
+
+def test_config_check_misses_what_a_run_would_miss(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "k.toml"
     file.touch()
-    assert main(["config", "check", "-c", str(file)]) == 0
-    assert capsys.readouterr().out.startswith("ok: mode dry, chains 0, ")
+    assert main(["config", "check", "-c", str(file)]) == 3
+    assert "no protocol is configured" in capsys.readouterr().err
 
 
 def test_config_check_without_a_file_looks_where_it_should_be(
