@@ -304,7 +304,8 @@ def test_every_problem_of_the_settings_is_in_the_envelope(capsys: pytest.Capture
 
 def test_config_check_says_ok(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAINNET_RPC", "http://127.0.0.1:1")
-    assert main(["config", "check", "-c", "config/keeper.toml"]) == 0
+    desk = f"protocols.morpho.desk=0x{'a1' * 20}"
+    assert main(["config", "check", "-c", "config/keeper.toml", "--set", desk]) == 0
     assert capsys.readouterr().out.startswith("ok: mode dry, chains 1, ")
 
 
