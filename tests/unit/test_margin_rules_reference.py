@@ -166,8 +166,8 @@ def exact(legs: list[Held], cash: int, units: tuple[int, int], move: float) -> A
             time=NOW,
             round=9,
             confidence=9_500,
-            slow=mean,
-            fast=mean,
+            slow=mean // 10**6,
+            fast=mean // 10**6,
             sum=10**20,
         )
         before = oracle.Step(NOW - 2_000, spot, 10**20 - 2_000 * spot)  # spot stood still in the window

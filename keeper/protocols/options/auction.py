@@ -117,4 +117,4 @@ def _pulse(state: State, underlying: int, now: int) -> tuple[int, int]:
     feed = state.feed(underlying)
     if feed is None:
         raise LookupError(f"underlying {underlying} has no price")
-    return oracle.clock(feed, underlying, now, state.breaker(), state.config()), feed.round
+    return oracle.clock(feed, now, state.config()), feed.round

@@ -91,9 +91,9 @@ def _fed(state: State, u: int, feed: oracle.Feed, step: oracle.Step | None) -> C
 
 def published(state: State, log: Log, ref: BlockRef) -> Changes:
     u = int.from_bytes(log.topics[1])
-    _, spot, time, confidence = (words.uint(log.data, i) for i in range(4))
-    config, breaker, feed = state.config(), state.breaker(), _registered(state, u)
-    yield from _fed(state, u, *oracle.publish(feed, spot, time, confidence, ref.timestamp, breaker, config))
+    spot, time, confidence = (words.uint(log.data, i) for i in range(3))
+    after = oracle.publish(_registered(state, u), spot, time, confidence, ref.timestamp, state.config())
+    yield from _fed(state, u, *after)
 
 
 def _registered(state: State, u: int) -> oracle.Feed:
@@ -112,19 +112,32 @@ def smile_published(state: State, log: Log, ref: BlockRef) -> Changes:
 
 
 def breaker_changed(state: State, log: Log, ref: BlockRef) -> Changes:
-    after = oracle.Breaker(*(words.uint(log.data, i) for i in range(7)))
+    """Level 3 stops the clocks of all feeds."""
+    was, after = state.breaker(), oracle.Breaker(*(words.uint(log.data, i) for i in range(3)))
     yield put(state, Key("breaker", 0), after)
     yield Fact("breaker", Key("breaker", 0), b"", log.tx_hash, {"level": after.level(ref.timestamp)})
+    if (was.raised == 3) == (after.raised == 3):
+        return
+    for u in range(oracle.FEEDS):
+        if (feed := state.registered(u)) is not None:
+            stopped = after.raised == 3
+            moved = oracle.stop(feed, ref.timestamp, state.config()) if stopped else None
+            yield put(state, Key("feed", u), moved or oracle.resume(feed, ref.timestamp, after))
 
 
 def frozen(state: State, log: Log, ref: BlockRef) -> Changes:
     u = int.from_bytes(log.topics[1])
-    yield from _fed(state, u, *oracle.freeze(_registered(state, u), ref.timestamp, state.breaker(), state.config()))
+    yield from _fed(state, u, *oracle.freeze(_registered(state, u), ref.timestamp, state.config()))
 
 
 def thawed(state: State, log: Log, ref: BlockRef) -> Changes:
     u = int.from_bytes(log.topics[1])
     yield put(state, Key("feed", u), oracle.thaw(_registered(state, u), ref.timestamp, state.breaker()))
+
+
+def vouched(state: State, log: Log, ref: BlockRef) -> Changes:
+    u = int.from_bytes(log.topics[1])
+    yield put(state, Key("feed", u), replace(_registered(state, u), probation=False))
 
 
 # ─── Params ───────────────────────────────────────────────────────────────────────────────────────
@@ -211,6 +224,7 @@ HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
             "BreakerChanged": breaker_changed,
             "Frozen": frozen,
             "Thawed": thawed,
+            "Vouched": vouched,
         },
         "Params": {"Proposed": proposed, "Accepted": accepted},
         "Liquidator": {

@@ -160,7 +160,7 @@ def _resized(a: Floats, rows: int, columns: int) -> Floats:
 
 def _quote(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
     feed = state.feed(underlying)
-    return oracle.prices(feed, underlying, at.timestamp, state.breaker(), state.config()) if feed else None
+    return oracle.prices(feed, at.timestamp, state.config()) if feed else None
 
 
 def _stress(feed: oracle.Feed, at: Moment, config: oracle.Config, mode: Price) -> float:

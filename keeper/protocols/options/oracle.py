@@ -12,6 +12,8 @@ from keeper.units import WAD, YEAR, clamp, wad
 
 PACE: Final = 165_838_847_552_801  # ln(1.01) / 60, wad per second, as in ``lib/Pace.sol``
 MAX_ATM: Final = 5 * WAD
+ONE: Final = 10**9  # of the factors in a feed
+FEEDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +71,11 @@ LOCAL: Final = replace(  # for worlds on a local node, which play ten times as f
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """``Oracle.Breaker``. ``running`` is the clock that stands at level 3."""
+    """``Oracle.Breaker``."""
 
     raised: int = 0
-    paused_at: int = 0  # 0: not at level 3
-    paused: int = 0
     trip_until: int = 0
     lowered: int = 0
-    frozen: int = 0  # a bit per underlying
-    probation: int = 0
-
-    def running(self, now: int) -> int:
-        return (self.paused_at or now) - self.paused
 
     def level(self, now: int) -> int:
         """``Oracle.level``."""
@@ -90,28 +85,27 @@ class Breaker:
     def calm_since(self) -> int:
         return max(self.lowered, self.trip_until)
 
-    def is_frozen(self, underlying: int) -> bool:
-        return bool(self.frozen >> underlying & 1)
-
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """``Oracle.Feed``. ``round`` 0: registered, but without a price."""
+    """``Oracle.Feed``. ``time`` 0: registered, but without a price."""
 
     spot: int  # 8 decimals
     time: int
     round: int
     confidence: int  # bps
+    sum: int  # 8 decimals x seconds
+    slow: int  # 12 decimals
+    fast: int  # 12 decimals
+    variance: int  # 1e-9 per year
+    peak: int  # 1e-9 per year
+    eased: int  # 1e-9
+    usual: int  # ppm
     resumed: int
     dead: int
-    usual: int  # ppm
-    slow: int  # wad
-    fast: int  # wad
-    variance: int  # 1e-12 per year
-    sum: int  # 8 decimals x seconds
-    running: int
-    peak: int  # 1e-12 per year
-    eased: int  # 1e-9
+    stopped: int
+    frozen: bool
+    probation: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,64 +156,74 @@ class SmileNow(NamedTuple):
 
 def registered(usual: int) -> Feed:
     """``Oracle.register``. ``usual``: ppm."""
-    return Feed(0, 0, 0, 0, 0, 0, usual, 0, 0, 0, 0, 0, 0, 0)
+    return Feed(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, usual, 0, 0, 0, False, False)
 
 
-def publish(
-    feed: Feed, spot: int, time: int, confidence: int, now: int, breaker: Breaker, c: Config
-) -> tuple[Feed, Step | None]:
+def publish(feed: Feed, spot: int, time: int, confidence: int, now: int, c: Config) -> tuple[Feed, Step | None]:
     """``Oracle.publish``: the feed after a message, and the step it leaves behind, if any."""
-    if feed.round == 0:
-        wide, variance = spot * 10**10, feed.usual**2
-        running = breaker.running(now)
-        return Feed(
-            spot, time, 1, confidence, now, 0, feed.usual, wide, wide, variance, 0, running, variance, 10**9
-        ), None
-    after, step = _advance(feed, time, now, breaker, c)
+    if not feed.time:
+        return _first(feed, spot, time, confidence, now), None
+    after, step = _advance(feed, time, now, c)
     variance = after.variance
     if spot != feed.spot:
-        variance = min(variance + _jump(feed, spot, time - feed.time, c), 2**64 - 1)
-    peak = max(after.peak, variance)
-    return replace(after, spot=spot, round=feed.round + 1, confidence=confidence, variance=variance, peak=peak), step
+        variance = min(variance + _jump(feed, spot, time - feed.time, c), 2**48 - 1)
+    peak, round_ = max(after.peak, variance), (feed.round + 1) % 2**24
+    return replace(
+        after, spot=spot, round=round_, confidence=confidence, variance=variance, peak=peak, probation=False
+    ), step
 
 
-def _advance(feed: Feed, time: int, now: int, breaker: Breaker, c: Config) -> tuple[Feed, Step | None]:
+def _first(feed: Feed, spot: int, time: int, confidence: int, now: int) -> Feed:
+    mark, variance = spot * 10**4, feed.usual**2 // 10**3
+    return replace(
+        feed,
+        spot=spot,
+        time=time,
+        round=1,
+        confidence=confidence,
+        slow=mark,
+        fast=mark,
+        variance=variance,
+        peak=variance,
+        eased=ONE,
+        resumed=now,
+    )
+
+
+def _advance(feed: Feed, time: int, now: int, c: Config) -> tuple[Feed, Step | None]:
     """``Oracle._advance``: the feed as it stands at ``time``, its price held until then."""
-    dt, last = time - feed.time, feed.spot * 10**10
-    live, running = min(dt, c.max_age), breaker.running(now)
+    dt, last = time - feed.time, feed.spot * 10**4
+    live, lost = min(dt, c.max_age), _lost(feed, now, c)
     step = Step(feed.time, feed.spot, feed.sum) if time // c.window != feed.time // c.window else None
-    lost = _lost(feed, running, c)
     after = replace(
         feed,
         time=time,
-        resumed=now if lost else feed.resumed,
-        dead=feed.dead + lost,
+        sum=feed.sum + feed.spot * dt,
         slow=ewma(feed.slow, last, dt, c.slow_t),
         fast=ewma(feed.fast, last, dt, c.fast_t),
         variance=decay(feed.variance, live, c.rise_t),
-        sum=feed.sum + feed.spot * dt,
-        running=running,
         peak=decay(feed.peak, live, c.fall_t),
+        resumed=now if lost else feed.resumed,
+        dead=feed.dead + lost,
     )
     return replace(after, eased=_eased(feed, after.peak, live)), step
 
 
 def _jump(feed: Feed, spot: int, dt: int, c: Config) -> int:
     """``Oracle._jump``: the squared return, annualised over ``rise_t``; of an outage only the live share."""
-    r = ln_wad(max(1, spot * WAD // feed.spot))
-    return r * r // 10**24 * YEAR * min(dt, c.max_age) // (c.rise_t * dt)
+    r = ln_wad(spot * WAD // feed.spot)
+    return r * r * YEAR * min(dt, c.max_age) // (c.rise_t * dt * 10**27)
 
 
-def freeze(feed: Feed, now: int, breaker: Breaker, c: Config) -> tuple[Feed, Step | None]:
-    """``Oracle.freeze``: the slow mark stands in for the price. ``breaker`` is that from before."""
-    after, step = _advance(feed, now, now, breaker, c)
-    return replace(after, spot=max(1, after.slow // 10**10)), step
+def freeze(feed: Feed, now: int, c: Config) -> tuple[Feed, Step | None]:
+    """``Oracle.freeze``: the slow mark stands in for the price."""
+    after, step = _advance(stop(feed, now, c), now, now, c)
+    return replace(after, spot=max(1, after.slow // 10**4), frozen=True), step
 
 
 def thaw(feed: Feed, now: int, breaker: Breaker) -> Feed:
     """``Oracle._thaw``."""
-    running = breaker.running(now)
-    return replace(feed, dead=feed.dead + running - feed.running, running=running, resumed=now)
+    return resume(replace(feed, frozen=False, probation=True), now, breaker)
 
 
 def publish_smile(old: Smile | None, new: Smile, feed: Feed, c: Config) -> Smile:
@@ -255,13 +259,13 @@ def growth(dt: int) -> int:
 
 
 def _root(variance: int) -> int:
-    """wad, from a variance in 1e-12."""
-    return sqrt(variance * 10**24)
+    """wad, from a variance in 1e-9."""
+    return sqrt(variance * 10**27)
 
 
 def _ratio(feed: Feed, peak: int) -> int:
-    """1e-9: sigma over the usual volatility, at least 1."""
-    return clamp(_root(peak) // (feed.usual * 10**3), 10**9, 2**40 - 1)
+    """1e-9: sigma over the usual volatility, at least 1 and at most 4."""
+    return clamp(_root(peak) // (feed.usual * 10**3), ONE, 4 * ONE)
 
 
 def _eased(feed: Feed, peak: int, live: int) -> int:
@@ -276,13 +280,11 @@ def stress(feed: Feed, now: int, c: Config) -> Stress:
     return Stress(_root(peak), _ratio(feed, peak) * 10**9, _eased(feed, peak, live) * 10**9)
 
 
-def prices(feed: Feed, underlying: int, now: int, breaker: Breaker, c: Config) -> Prices:
+def prices(feed: Feed, now: int, c: Config) -> Prices:
     """``Oracle.prices`` at ``now``."""
     spot, dt = feed.spot * 10**10, now - feed.time
-    stale = breaker.raised == 3 or breaker.is_frozen(underlying) or dt > c.max_age
-    return Prices(
-        spot, ewma(feed.slow, spot, dt, c.slow_t), ewma(feed.fast, spot, dt, c.fast_t), feed.confidence, stale
-    )
+    slow, fast = ewma(feed.slow * 10**6, spot, dt, c.slow_t), ewma(feed.fast * 10**6, spot, dt, c.fast_t)
+    return Prices(spot, slow, fast, feed.confidence, stale=bool(feed.stopped) or dt > c.max_age)
 
 
 def smile(s: Smile, feed: Feed, now: int, c: Config) -> SmileNow:
@@ -312,14 +314,27 @@ def _fallback(feed: Feed, t: int, c: Config) -> int:
 # ─── live clock ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _lost(feed: Feed, running: int, c: Config) -> int:
-    return max(0, running - feed.running - c.max_age)
+def _lost(feed: Feed, now: int, c: Config) -> int:
+    return 0 if feed.stopped else max(0, now - max(feed.time + c.max_age, feed.resumed))
 
 
-def clock(feed: Feed, underlying: int, now: int, breaker: Breaker, c: Config) -> int:
+def clock(feed: Feed, now: int, c: Config) -> int:
     """``Oracle.clock``: live seconds."""
-    running = feed.running if breaker.is_frozen(underlying) else breaker.running(now)
-    return running - feed.dead - _lost(feed, running, c)
+    return (feed.stopped or now) - feed.dead - _lost(feed, now, c)
+
+
+def stop(feed: Feed, now: int, c: Config) -> Feed:
+    """``Oracle._stop``."""
+    if feed.stopped or not feed.time:
+        return feed
+    return replace(feed, dead=feed.dead + _lost(feed, now, c), stopped=now)
+
+
+def resume(feed: Feed, now: int, breaker: Breaker) -> Feed:
+    """``Oracle._resume``."""
+    if not feed.stopped or feed.frozen or breaker.raised == 3:
+        return feed
+    return replace(feed, dead=feed.dead + now - feed.stopped, stopped=0, resumed=now)
 
 
 # ─── settlement ───────────────────────────────────────────────────────────────────────────────────

@@ -149,7 +149,7 @@ class State:
     def feed(self, underlying: int) -> Feed | None:
         """The feed of an underlying that has a price."""
         feed = self.registered(underlying)
-        return feed if feed and feed.round else None
+        return feed if feed and feed.time else None
 
     def registered(self, underlying: int) -> Feed | None:
         return cast("Feed | None", self._one("feed", underlying))

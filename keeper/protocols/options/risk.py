@@ -133,7 +133,7 @@ class Market:
             feed = self.state.feed(underlying)
             if feed is None:
                 raise LookupError(f"underlying {underlying} has no price")
-            quote = oracle.prices(feed, underlying, self.now, self.state.breaker(), self.state.config())
+            quote = oracle.prices(feed, self.now, self.state.config())
             self._prices[underlying] = clamp_price(quote, self.mode, self.params), quote
         return self._prices[underlying]
 

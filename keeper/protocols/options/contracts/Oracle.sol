@@ -27,22 +27,24 @@ contract Oracle is IBreaker {
                                                       TYPES
     ------------------------------------------------------------------------------------------------------ */
 
-    /// @dev Three words. All of it stands at `time`.
+    /// @dev Three words; the first two change with every message and stand at `time`, the third with outages.
     struct Feed {
         uint64 spot; //        8 decimals
-        uint40 time; //        of the message
-        uint32 round; //       number of messages
+        uint40 time; //        of the message; 0 before the first
+        uint24 round; //       number of messages, modulo 2^24
         uint16 confidence; //  bps
-        uint40 resumed; //     block time of the first message after an outage
-        uint40 dead; //        running seconds in which the feed was older than maxAge, or frozen
-        uint24 usual; //       ppm, volatility at which scenarios are not stretched; 0: not registered
-        uint96 slow; //        wad, EWMA with time constant slowT
-        uint96 fast; //        wad, EWMA with time constant fastT
-        uint64 variance; //    1e-12 per year, realised, time constant riseT
         uint112 sum; //        8 decimals x seconds, integral of spot
-        uint40 running; //     running time, see below
-        uint64 peak; //        1e-12 per year, sigma squared
-        uint40 eased; //       1e-9, the factor that maintenance requirements use
+        uint64 slow; //        12 decimals, EWMA with time constant slowT
+        uint64 fast; //        12 decimals, EWMA with time constant fastT
+        uint48 variance; //    1e-9 per year, realised, time constant riseT
+        uint48 peak; //        1e-9 per year, sigma squared
+        uint32 eased; //       1e-9, the factor that maintenance requirements use
+        uint24 usual; //       ppm, volatility at which scenarios are not stretched; 0: not registered
+        uint40 resumed; //     block time at which the last outage ended
+        uint40 dead; //        seconds in which the clock stood, outages that are over
+        uint40 stopped; //     block time since when it stands: frozen, or level 3; 0 when it does not
+        bool frozen; //        no prices are taken
+        bool probation; //     the next price must lie within firstBand of the last
     }
 
     struct Smile {
@@ -65,12 +67,8 @@ contract Oracle is IBreaker {
     /// @dev One word.
     struct Breaker {
         uint8 raised; //       level that people and contracts have set
-        uint40 pausedAt; //    block time at which level 3 began; 0 when it is lower
-        uint40 paused; //      seconds at level 3, ended spells only
         uint40 tripUntil; //   block time until which the level is at least 2
         uint40 lowered; //     block time at which `raised` last fell below 2
-        uint8 frozen; //       bit u: no prices are taken
-        uint8 probation; //    bit u: the next price must lie within firstBand of the last
     }
 
     struct Config {
@@ -90,21 +88,20 @@ contract Oracle is IBreaker {
         uint256 premium; //    wad, >= 1: over sigma, where it stands in for a stale smile
         uint256 trip; //       wad, distance of a price from the slow mark that trips level 2
         uint256 tripFor; //    seconds
-        uint256 firstBand; //  wad, see `Breaker.probation`
+        uint256 firstBand; //  wad, see `Feed.probation`
         uint256 delay; //      seconds from `schedule` to `execute`
     }
 
-    /// @notice What loosens. The value is a level, a feed, a feed, an address.
+    /// @notice What loosens. The value is a level, a feed, a feed.
     enum Act {
         Lower,
         Thaw,
-        Vouch, // let the next price of a feed on probation be anything
-        Publisher
+        Vouch // let the next price of a feed on probation be anything
     }
 
     event Configured(Config config);
     event Registered(uint256 indexed u, uint256 usual);
-    event Published(uint256 indexed u, uint256 round, uint256 spot, uint256 time, uint256 confidence);
+    event Published(uint256 indexed u, uint256 spot, uint256 time, uint256 confidence);
     event SmilePublished(
         uint256 indexed u, uint256 indexed expiry, uint256 atm, int256 skew, int256 curv, int256 rate,
         uint256 time, uint256 confidence
@@ -112,9 +109,9 @@ contract Oracle is IBreaker {
     event BreakerChanged(Breaker breaker);
     event Frozen(uint256 indexed u);
     event Thawed(uint256 indexed u);
+    event Vouched(uint256 indexed u);
     event Tripped(uint256 level, bytes32 reason);
     event Tripper(address indexed who, bool allowed);
-    event PublisherChanged(address publisher);
     event Scheduled(Act indexed act, uint256 value, uint256 ready);
     event Cancelled(Act indexed act, uint256 value);
 
@@ -138,12 +135,14 @@ contract Oracle is IBreaker {
 
     uint256 private constant WAD = 1e18;
     uint256 private constant YEAR = 31_536_000;
-    uint256 private constant MAX_SPOT = 1 << 62; //     8 decimals
+    uint256 private constant ONE = 1e9; //              of the factors in a feed
+    uint256 private constant MAX_SPOT = 1 << 50; //     8 decimals; so that marks fit their 64 bits
     uint256 private constant MAX_ATM = 5e6; //          ppm
     int256 private constant MAX_RATE = 1e6; //          ppm per year, either sign
     uint256 private constant MAX_LEFT = 4 * YEAR; //    seconds from a smile to its expiry
     uint256 public constant MAX_UNDERLYINGS = 4;
 
+    address public immutable publisher; //              a new key is a new oracle
     address public immutable guardian;
     address public immutable governor;
     uint256 public immutable slowT;
@@ -162,7 +161,6 @@ contract Oracle is IBreaker {
     uint256 public immutable firstBand;
     uint256 public immutable delay;
 
-    address public publisher;
     Breaker internal breaker_;
     mapping(uint256 u => Feed) internal feeds;
     mapping(uint256 u => mapping(uint256 expiry => Smile)) internal smiles;
@@ -227,57 +225,77 @@ contract Oracle is IBreaker {
         if (spot == 0 || spot >= MAX_SPOT || confidence > 1e4) revert BadMessage();
         Feed memory f = feeds[u];
         if (f.usual == 0) revert Unknown(u, 0);
+        if (f.frozen) revert FeedFrozen(u);
         _inOrder(time, f.time, maxAge);
-        Breaker memory b = breaker_;
-        if (b.frozen >> u & 1 != 0) revert FeedFrozen(u);
-
-        if (f.round == 0) {
-            f.slow = f.fast = uint96(spot * 1e10);
-            f.peak = f.variance = uint64(uint256(f.usual) * f.usual);
-            f.eased = 1e9;
-            f.resumed = uint40(block.timestamp);
-            (f.time, f.running) = (uint40(time), uint40(_running(b)));
+        if (f.time == 0) {
+            _begin(f, spot, time);
         } else {
             uint256 last = f.spot;
-            if (b.probation >> u & 1 != 0) _endProbation(b, u, spot, last);
-            (uint256 dt, uint256 live) = _advance(f, u, time, b);
+            if (f.probation) _endProbation(f, spot, last);
+            (uint256 dt, uint256 live) = _advance(f, u, time);
             if (spot != last) _jump(f, spot, last, live, dt);
-            if (Fixed.distance(spot * 1e10, f.slow) * WAD > trip_ * f.slow) _trip(b);
         }
-        f.round += 1;
+        unchecked {
+            ++f.round;
+        }
         (f.spot, f.confidence) = (uint64(spot), uint16(confidence));
-        feeds[u] = f;
-        emit Published(u, f.round, spot, time, confidence);
+        _save(u, f);
+        emit Published(u, spot, time, confidence);
+    }
+
+    /// @dev `feeds[u] = f`, packed by hand: the compiler would read each word again for every field of it.
+    function _save(uint256 u, Feed memory f) internal {
+        Feed storage to = feeds[u];
+        uint256 price = uint256(f.sum) << 144 | uint256(f.confidence) << 128 | uint256(f.round) << 104
+            | uint256(f.time) << 64 | f.spot;
+        uint256 marks = uint256(f.eased) << 224 | uint256(f.peak) << 176 | uint256(f.variance) << 128
+            | uint256(f.fast) << 64 | f.slow;
+        uint256 state = uint256(f.stopped) << 104 | uint256(f.dead) << 64 | uint256(f.resumed) << 24 | f.usual;
+        if (f.frozen) state |= 1 << 144;
+        if (f.probation) state |= 1 << 152;
+        assembly ("memory-safe") {
+            sstore(to.slot, price)
+            sstore(add(to.slot, 1), marks)
+            sstore(add(to.slot, 2), state)
+        }
+    }
+
+    function _begin(Feed memory f, uint256 spot, uint256 time) internal view {
+        f.slow = f.fast = uint64(spot * 1e4);
+        f.peak = f.variance = uint48(uint256(f.usual) * f.usual / 1e3);
+        f.eased = uint32(ONE);
+        (f.time, f.resumed) = (uint40(time), uint40(block.timestamp));
     }
 
     /// @dev Let `f` stand at `time`: its price held until then. Seconds beyond maxAge are lost to everything that
-    /// measures the market, and to the clock.
-    function _advance(Feed memory f, uint256 u, uint256 time, Breaker memory b)
-        internal
-        returns (uint256 dt, uint256 live)
-    {
-        dt = time - f.time;
-        live = _live(dt);
-        uint256 last = uint256(f.spot) * 1e10;
-        f.slow = uint96(ewma(f.slow, last, dt, slowT));
-        f.fast = uint96(ewma(f.fast, last, dt, fastT));
-        f.variance = uint64(_decay(f.variance, live, riseT));
-        f.peak = uint64(_decay(f.peak, live, fallT));
-        f.eased = uint40(_eased(f, live));
-        if (time / window != f.time / window) steps[u].push(Step(f.time, f.spot, f.sum));
-        f.sum += uint112(f.spot * dt);
-        uint256 running = _running(b);
-        uint256 lost = _lost(f, running);
-        if (lost != 0) (f.dead, f.resumed) = (uint40(f.dead + lost), uint40(block.timestamp));
-        (f.time, f.running) = (uint40(time), uint40(running));
+    /// measures the market, and to the clock. Unchecked: times are below 2^40, values as wide as their storage.
+    function _advance(Feed memory f, uint256 u, uint256 time) internal returns (uint256 dt, uint256 live) {
+        unchecked {
+            uint256 lost = _lost(f);
+            if (lost != 0) (f.dead, f.resumed) = (uint40(f.dead + lost), uint40(block.timestamp));
+            uint256 last = uint256(f.spot) * 1e4;
+            (dt, live) = (time - f.time, _live(time - f.time));
+            f.slow = uint64(ewma(f.slow, last, dt, slowT));
+            f.fast = uint64(ewma(f.fast, last, dt, fastT));
+            f.variance = uint48(_decay(f.variance, live, riseT));
+            f.peak = uint48(_decay(f.peak, live, fallT));
+            f.eased = uint32(_eased(f, live));
+            if (time / window != f.time / window) steps[u].push(Step(f.time, f.spot, f.sum));
+            f.sum += uint112(f.spot * dt);
+            f.time = uint40(time);
+        }
     }
 
-    /// @dev Add the squared return of one message. After an outage only the share of it that fell into live time.
-    function _jump(Feed memory f, uint256 spot, uint256 last, uint256 live, uint256 dt) internal view {
-        int256 r = Math.lnWad(int256(Math.max(1, spot * WAD / last)));
-        uint256 variance = f.variance + uint256(r * r) / 1e24 * YEAR * live / (riseT * dt);
-        f.variance = uint64(Math.min(variance, type(uint64).max));
-        if (f.variance > f.peak) f.peak = f.variance;
+    /// @dev A price that differs: its squared return, annualised over riseT, and whether it lies too far from the
+    /// mark. After an outage only the share of it counts that fell into live time.
+    function _jump(Feed memory f, uint256 spot, uint256 last, uint256 live, uint256 dt) internal {
+        unchecked {
+            int256 r = Math.lnWad(int256(spot * WAD / last));
+            uint256 variance = f.variance + uint256(r * r) * YEAR * live / (riseT * dt * 1e27);
+            f.variance = uint48(Math.min(variance, type(uint48).max));
+            if (f.variance > f.peak) f.peak = f.variance;
+            if (Fixed.distance(spot * 1e4, f.slow) * WAD > trip_ * f.slow) _trip();
+        }
     }
 
     /// @notice Accept a smile for one expiry: sigma(K) = atm + skew x + curv x^2, x = ln(K/F) / sqrt(t). All ppm.
@@ -294,7 +312,7 @@ contract Oracle is IBreaker {
         if (atm == 0 || atm > MAX_ATM || confidence > 1e4) revert BadMessage();
         if (expiry % window != 0 || expiry > type(uint40).max || expiry > time + MAX_LEFT) revert BadMessage();
         if (int32(skew) != skew || int32(curv) != curv || rate > MAX_RATE || rate < -MAX_RATE) revert BadMessage();
-        if (feeds[u].round == 0) revert Unknown(u, 0);
+        if (feeds[u].time == 0) revert Unknown(u, 0);
         Smile memory s = smiles[u][expiry];
         _inOrder(time, s.time, smileAge);
         emit SmilePublished(u, expiry, atm, skew, curv, rate, time, confidence);
@@ -323,7 +341,9 @@ contract Oracle is IBreaker {
     function _inOrder(uint256 time, uint256 last, uint256 age) internal view {
         if (time <= last) revert OutOfOrder(time, last);
         if (time > block.timestamp) revert FromTheFuture(time, block.timestamp);
-        if (block.timestamp - time > age) revert TooOld(time, block.timestamp);
+        unchecked {
+            if (block.timestamp - time > age) revert TooOld(time, block.timestamp);
+        }
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -334,12 +354,16 @@ contract Oracle is IBreaker {
     /// a = exp(-dt / t). A semigroup in dt: poking changes nothing (up to 1 wei of rounding).
     function ewma(uint256 mean, uint256 price, uint256 dt, uint256 t) public pure returns (uint256) {
         if (mean == price) return mean;
-        uint256 a = uint256(Math.expWad(-int256(dt * WAD / t)));
-        return (mean * a + price * (WAD - a)) / WAD;
+        unchecked {
+            uint256 a = uint256(Math.expWad(-int256(dt * WAD / t)));
+            return (mean * a + price * (WAD - a)) / WAD;
+        }
     }
 
     function _decay(uint256 x, uint256 dt, uint256 t) internal pure returns (uint256) {
-        return x * uint256(Math.expWad(-int256(dt * WAD / t))) / WAD;
+        unchecked {
+            return x * uint256(Math.expWad(-int256(dt * WAD / t))) / WAD;
+        }
     }
 
     /// @dev Of `dt` seconds since a message, those in which it was not stale.
@@ -347,20 +371,25 @@ contract Oracle is IBreaker {
         return dt < maxAge ? dt : maxAge;
     }
 
-    /// @dev wad, from a variance in 1e-12
+    /// @dev wad, from a variance in 1e-9
     function _root(uint256 variance) internal pure returns (uint256) {
-        return Math.sqrt(variance * 1e24);
+        return Math.sqrt(variance * 1e27);
     }
 
-    /// @dev 1e-9: sigma over the usual volatility, at least 1 and at most what the storage holds.
-    function _ratio(Feed memory f, uint256 peak) internal pure returns (uint256) {
-        return Fixed.clamp(_root(peak) / (uint256(f.usual) * 1e3), 1e9, type(uint40).max);
+    /// @dev 1e-9: sigma over the usual volatility, at least 1 and at most 4.
+    function _ratio(Feed memory f) internal pure returns (uint256) {
+        unchecked {
+            uint256 usual = f.usual;
+            if (f.peak <= usual * usual / 1e3) return ONE;
+            return Math.max(ONE, Math.min(_root(f.peak) / (usual * 1e3), 4 * ONE));
+        }
     }
 
     /// @dev 1e-9: the old factor grown for `live` seconds, or the ratio where that is lower. `f.peak` is that of the
     /// end of those seconds. A semigroup, as the ratio only falls between messages.
     function _eased(Feed memory f, uint256 live) internal pure returns (uint256) {
-        return Math.min(uint256(f.eased) * Pace.growth(live) / WAD, _ratio(f, f.peak));
+        uint256 ratio = _ratio(f);
+        return ratio <= f.eased ? ratio : Math.min(uint256(f.eased) * Pace.growth(live) / WAD, ratio);
     }
 
     /// @notice What volatility does to the scenarios of underlying `u`.
@@ -368,10 +397,10 @@ contract Oracle is IBreaker {
     /// @return atOnce wad, max(1, sigma / usual), for initial margin
     /// @return eased wad, the same, but rising by 1 % a minute at most, for maintenance
     function stress(uint256 u) external view returns (uint256 sigma, uint256 atOnce, uint256 eased) {
-        Feed memory f = feeds[u];
+        Feed memory f = feed(u);
         uint256 live = _live(block.timestamp - f.time);
-        f.peak = uint64(_decay(f.peak, live, fallT));
-        return (_root(f.peak), _ratio(f, f.peak) * 1e9, _eased(f, live) * 1e9);
+        f.peak = uint48(_decay(f.peak, live, fallT));
+        return (_root(f.peak), _ratio(f) * 1e9, _eased(f, live) * 1e9);
     }
 
     /// @return spot wad @return slow wad @return fast wad, both at block.timestamp @return confidence bps
@@ -380,14 +409,14 @@ contract Oracle is IBreaker {
         view
         returns (uint256 spot, uint256 slow, uint256 fast, uint256 confidence, bool stale)
     {
-        Feed memory f = feeds[u];
-        if (f.round == 0) revert Unknown(u, 0);
+        Feed memory f = feed(u);
+        if (f.time == 0) revert Unknown(u, 0);
         spot = uint256(f.spot) * 1e10;
         uint256 dt = block.timestamp - f.time;
-        slow = ewma(f.slow, spot, dt, slowT);
-        fast = ewma(f.fast, spot, dt, fastT);
+        slow = ewma(uint256(f.slow) * 1e6, spot, dt, slowT);
+        fast = ewma(uint256(f.fast) * 1e6, spot, dt, fastT);
         confidence = f.confidence;
-        stale = _stale(f, u, breaker_);
+        stale = _stale(f);
     }
 
     /// @notice The smile as margin uses it: atm limited to smileBand around its own smooth value. A stale smile is
@@ -420,7 +449,7 @@ contract Oracle is IBreaker {
 
     /// @dev premium x the greater of sigma and the usual volatility, wad.
     function _fallback(uint256 u, uint256 t) internal view returns (uint256) {
-        Feed memory f = feeds[u];
+        Feed memory f = feed(u);
         uint256 sigma = _root(_decay(f.peak, t > f.time ? _live(t - f.time) : 0, fallT));
         return Math.min(Math.max(sigma, uint256(f.usual) * 1e12) * premium / WAD, MAX_ATM * 1e12);
     }
@@ -429,35 +458,46 @@ contract Oracle is IBreaker {
                                                     LIVE CLOCK
     ------------------------------------------------------------------------------------------------------ */
 
-    /// @dev Seconds that were not spent at level 3.
-    function _running(Breaker memory b) internal view returns (uint256) {
-        return (b.pausedAt == 0 ? block.timestamp : b.pausedAt) - b.paused;
-    }
-
-    /// @dev Seconds from the feed's message to `running`, beyond maxAge.
-    function _lost(Feed memory f, uint256 running) internal view returns (uint256) {
-        uint256 age = running - f.running;
-        return age > maxAge ? age - maxAge : 0;
+    /// @dev Seconds since the message, or since the last outage ended, that are beyond maxAge and not yet in `dead`.
+    function _lost(Feed memory f) internal view returns (uint256) {
+        if (f.stopped != 0) return 0;
+        unchecked {
+            uint256 from = f.time + maxAge;
+            if (from < f.resumed) from = f.resumed;
+            return block.timestamp > from ? block.timestamp - from : 0;
+        }
     }
 
     /// @notice Live seconds of underlying `u`: stands at level 3, while the feed is older than maxAge, while frozen.
-    function clock(uint256 u) public view returns (uint256) {
-        return _clock(feeds[u], u, breaker_);
+    function clock(uint256 u) external view returns (uint256) {
+        return _clock(feed(u));
     }
 
-    function _clock(Feed memory f, uint256 u, Breaker memory b) internal view returns (uint256) {
-        uint256 running = b.frozen >> u & 1 != 0 ? f.running : _running(b);
-        return running - f.dead - _lost(f, running);
+    function _clock(Feed memory f) internal view returns (uint256) {
+        return (f.stopped != 0 ? f.stopped : block.timestamp) - f.dead - _lost(f);
     }
 
     /// @return live seconds, number of messages, block time since when it runs without an outage, standing still now
     function pulse(uint256 u) external view returns (uint256 live, uint256 round, uint256 resumed, bool stale) {
-        (Feed memory f, Breaker memory b) = (feeds[u], breaker_);
-        return (_clock(f, u, b), f.round, f.resumed, _stale(f, u, b));
+        Feed memory f = feed(u);
+        return (_clock(f), f.round, f.resumed, _stale(f));
     }
 
-    function _stale(Feed memory f, uint256 u, Breaker memory b) internal view returns (bool) {
-        return b.raised == 3 || b.frozen >> u & 1 != 0 || block.timestamp - f.time > maxAge;
+    function _stale(Feed memory f) internal view returns (bool) {
+        return f.stopped != 0 || block.timestamp - f.time > maxAge;
+    }
+
+    /// @dev The clock of `f` stands from now on.
+    function _stop(Feed memory f) internal view {
+        if (f.stopped != 0 || f.time == 0) return;
+        (f.dead, f.stopped) = (uint40(f.dead + _lost(f)), uint40(block.timestamp));
+    }
+
+    /// @dev The clock of `f` runs again, unless something else holds it.
+    function _resume(Feed memory f) internal view {
+        if (f.stopped == 0 || f.frozen || breaker_.raised == 3) return;
+        f.dead += uint40(block.timestamp) - f.stopped;
+        (f.stopped, f.resumed) = (0, uint40(block.timestamp));
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -485,7 +525,7 @@ contract Oracle is IBreaker {
     /// @dev Integral of the price, last message held. `t` is not before the feed's last message, or a multiple of
     /// window: then the last message before it left a step.
     function _sumAt(uint256 u, uint256 t) internal view returns (uint256) {
-        Feed memory f = feeds[u];
+        Feed memory f = feed(u);
         if (t >= f.time) return f.sum + uint256(f.spot) * (t - f.time);
         Step[] storage all = steps[u];
         uint256 high = all.length; //           steps from here on are not before t
@@ -504,7 +544,7 @@ contract Oracle is IBreaker {
         return s.sum + uint256(s.spot) * (t - s.time);
     }
 
-    function feed(uint256 u) external view returns (Feed memory) {
+    function feed(uint256 u) public view returns (Feed memory) {
         return feeds[u];
     }
 
@@ -526,7 +566,7 @@ contract Oracle is IBreaker {
         return Math.max(breaker_.lowered, breaker_.tripUntil);
     }
 
-    function breaker() external view returns (Breaker memory) {
+    function breaker() public view returns (Breaker memory) {
         return breaker_;
     }
 
@@ -551,44 +591,53 @@ contract Oracle is IBreaker {
         emit Tripper(who, allowed);
     }
 
-    /// @notice Take no more prices of a feed. What is distrusted is its last price: the slow mark stands in for it,
-    /// also in the settlement average.
-    function freeze(uint256 u) external onlyGuards {
-        (Feed memory f, Breaker memory b) = (feeds[u], breaker_);
-        if (f.round == 0) revert Unknown(u, 0);
-        if (b.frozen >> u & 1 != 0) revert NothingToDo();
-        _advance(f, u, block.timestamp, b);
-        f.spot = uint64(Math.max(1, f.slow / 1e10));
-        feeds[u] = f;
-        b.frozen |= uint8(1 << u);
-        _set(b);
-        emit Frozen(u);
-    }
-
-    function _set(Breaker memory b) internal {
-        breaker_ = b;
-        emit BreakerChanged(b);
-    }
-
     function _setLevel(uint8 to) internal {
-        Breaker memory b = breaker_;
-        if (to == 3 && b.raised != 3) b.pausedAt = uint40(block.timestamp);
-        if (to != 3 && b.raised == 3) (b.paused, b.pausedAt) = (b.paused + uint40(block.timestamp) - b.pausedAt, 0);
-        if (to < 2 && b.raised >= 2) b.lowered = uint40(block.timestamp);
-        b.raised = to;
-        _set(b);
+        uint8 was = breaker_.raised;
+        if (to < 2 && was >= 2) breaker_.lowered = uint40(block.timestamp);
+        breaker_.raised = to;
+        emit BreakerChanged(breaker_);
+        if ((to == 3) == (was == 3)) return;
+        for (uint256 u; u < MAX_UNDERLYINGS; ++u) {
+            Feed memory f = feed(u);
+            if (to == 3) _stop(f);
+            else _resume(f);
+            _save(u, f);
+        }
     }
 
-    function _trip(Breaker memory b) internal {
-        b.tripUntil = uint40(block.timestamp + tripFor);
-        _set(b);
+    function _trip() internal {
+        breaker_.tripUntil = uint40(block.timestamp + tripFor);
+        emit BreakerChanged(breaker_);
         emit Tripped(2, "jump");
     }
 
-    function _endProbation(Breaker memory b, uint256 u, uint256 spot, uint256 last) internal {
+    /// @notice Take no more prices of a feed. What is distrusted is its last price: the slow mark stands in for it,
+    /// also in the settlement average.
+    function freeze(uint256 u) external onlyGuards {
+        Feed memory f = feed(u);
+        if (f.time == 0) revert Unknown(u, 0);
+        if (f.frozen) revert NothingToDo();
+        _stop(f);
+        _advance(f, u, block.timestamp);
+        f.spot = uint64(Math.max(1, f.slow / 1e4));
+        f.frozen = true;
+        _save(u, f);
+        emit Frozen(u);
+    }
+
+    /// @dev Take prices again; the first is on probation.
+    function _thaw(uint256 u) internal {
+        Feed memory f = feed(u);
+        if (!f.frozen) revert NothingToDo();
+        (f.frozen, f.probation) = (false, true);
+        _resume(f);
+        _save(u, f);
+        emit Thawed(u);
+    }
+
+    function _endProbation(Feed memory f, uint256 spot, uint256 last) internal view {
         if (Fixed.distance(spot, last) * WAD > firstBand * last) revert TooFar(spot, last);
-        b.probation &= ~uint8(1 << u);
-        _set(b);
+        f.probation = false;
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -616,30 +665,10 @@ contract Oracle is IBreaker {
             _setLevel(uint8(value));
         } else if (act == Act.Thaw) {
             _thaw(value);
-        } else if (act == Act.Vouch) {
-            Breaker memory b = breaker_;
-            b.probation &= ~uint8(1 << value);
-            _set(b);
         } else {
-            Breaker memory b = breaker_;
-            b.probation = type(uint8).max;
-            _set(b);
-            publisher = address(uint160(value));
-            emit PublisherChanged(publisher);
+            if (!feeds[value].probation) revert NothingToDo();
+            feeds[value].probation = false;
+            emit Vouched(value);
         }
-    }
-
-    /// @dev Take prices again: the frozen time is lost to the clock, and the first price is on probation.
-    function _thaw(uint256 u) internal {
-        (Feed memory f, Breaker memory b) = (feeds[u], breaker_);
-        if (b.frozen >> u & 1 == 0) revert NothingToDo();
-        uint256 running = _running(b);
-        f.dead += uint40(running - f.running);
-        (f.running, f.resumed) = (uint40(running), uint40(block.timestamp));
-        feeds[u] = f;
-        b.frozen &= ~uint8(1 << u);
-        b.probation |= uint8(1 << u);
-        _set(b);
-        emit Thawed(u);
     }
 }

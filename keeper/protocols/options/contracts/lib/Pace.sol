@@ -13,6 +13,8 @@ library Pace {
 
     /// @return wad, >= 1
     function growth(uint256 dt) internal pure returns (uint256) {
-        return dt == 0 ? 1e18 : uint256(Math.expWad(int256(dt * RATE)));
+        unchecked {
+            return uint256(Math.expWad(int256(dt * RATE))); // a time is below 2^40
+        }
     }
 }
