@@ -28,6 +28,22 @@ def count(text: str) -> int:
     return int(text)
 
 
+def some(text: str) -> int:
+    """A whole number of things, perhaps none."""
+    return 0 if text == "0" else count(text)
+
+
+def pace(text: str) -> float:
+    """Seconds, more than none."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
 def fork(text: str) -> tuple[str, int | None]:
     """``URL`` or ``URL@BLOCK``; ``${NAME}`` in it stands for an environment variable."""
     url, at, block = text.rpartition("@")
@@ -38,13 +54,13 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed is another market (default 1)")
     parser.add_argument("--accounts", type=count, metavar="N", help="how many accounts trade")
     parser.add_argument("--blocks", type=count, metavar="N", help="how many blocks to play")
-    parser.add_argument("--rivals", type=int, metavar="N", help="how many other keepers compete")
+    parser.add_argument("--rivals", type=some, metavar="N", help="how many other keepers compete")
     parser.add_argument("--path", metavar="CANDLES.csv", help="walk a recorded price path instead of a made one")
 
 
 def _world(parser: argparse.ArgumentParser) -> None:
     _demo(parser)
-    parser.add_argument("--pace", type=float, default=2.0, metavar="SECONDS", help="between blocks (default 2)")
+    parser.add_argument("--pace", type=pace, default=2.0, metavar="SECONDS", help="between blocks (default 2)")
 
 
 def _run(parser: argparse.ArgumentParser) -> None:

@@ -102,7 +102,11 @@ def test_a_verb_that_is_near_nothing_gets_the_list(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    "argv", ["", "-q", "--nonsuch", "run --nonsuch", "run --blocks 0", "run --onc", "config", "config chek", "explain"]
+    "argv",
+    [
+        *("", "-q", "--nonsuch", "run --nonsuch", "run --blocks 0", "run --onc", "config", "config chek", "explain"),
+        *("demo --rivals -1", "demo --accounts 0", "world --pace nan", "world --pace 0"),
+    ],
 )
 def test_a_wrong_command_line_ends_with_2(argv: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv.split()) == 2
