@@ -77,7 +77,7 @@ def artifacts() -> dict[str, Any]:
     contracts = {}
     for by_name in compile_(sources()).values():
         for name, c in by_name.items():
-            if any(entry["type"] == "function" for entry in c["abi"]):
+            if c["evm"]["bytecode"]["object"] and any(entry["type"] == "function" for entry in c["abi"]):
                 contracts[name] = {
                     "abi": c["abi"],
                     "bytecode": c["evm"]["bytecode"]["object"],

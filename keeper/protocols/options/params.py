@@ -16,7 +16,7 @@ SET_TYPE: Final = (
     "((uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
     "uint256[],uint256[],uint256[]),"
     "(uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
-    "uint256,uint256,uint256,uint256,uint256,uint256,uint256))"
+    "uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256))"
 )
 
 
@@ -118,6 +118,13 @@ class AuctionParams:
     fund_per_epoch: int
     take_per_epoch: int  # usd
     epoch: int  # seconds
+    rho_sealed: int
+    commit_time: int  # live seconds; 0: no sealed stage
+    reveal_time: int  # live seconds
+    bond: int  # of requirement
+    adl_delay: int  # live seconds
+    min_account: int  # usd
+    reserve_share: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +203,37 @@ def realistic(depths: tuple[int, ...]) -> ParamSet:
         fund_per_epoch=wad("0.20"),
         take_per_epoch=wad(10_000_000),
         epoch=86_400,
+        rho_sealed=wad("0.10"),
+        commit_time=0,
+        reveal_time=0,
+        bond=wad("0.02"),
+        adl_delay=1_800,
+        min_account=wad(2_000),
+        reserve_share=wad("0.25"),
     )
     return ParamSet(risk, auction)
 
 
 def local(depths: tuple[int, ...]) -> ParamSet:
-    """``realistic`` with every duration a tenth, scenarios that volatility does not move, and no minimum account."""
+    """``realistic`` with every duration a tenth, scenarios that volatility does not move, the sealed stage on, and no
+    minimum account."""
     full = realistic(depths)
     a = full.auction
     return replace(
         full,
         risk=replace(full.risk, stress_cap=WAD),
-        auction=replace(a, t1=60, t2=720, bid_delay=2, grace=12, cure_memory=180, dust=wad(1), epoch=8_640),
+        auction=replace(
+            a,
+            t1=60,
+            t2=720,
+            bid_delay=2,
+            grace=12,
+            cure_memory=180,
+            dust=wad(1),
+            epoch=8_640,
+            commit_time=4,
+            reveal_time=4,
+            adl_delay=180,
+            min_account=0,
+        ),
     )

@@ -132,6 +132,13 @@ contract Params {
         _require(a.minSlice > 0 && a.minSlice <= 0.5e18, "minSlice");
         _require(a.fundPerAuction <= WAD && a.fundPerEpoch <= WAD, "fund");
         _require(a.epoch >= 1 minutes && a.epoch <= 7 days, "epoch");
+        _require(a.rhoSealed <= a.rho1, "rhoSealed");
+        _require(a.commitTime <= 1 hours && a.revealTime <= 1 hours, "commitTime");
+        _require(a.commitTime == 0 || a.revealTime > 0, "revealTime");
+        _require(a.bond <= 0.2e18, "bond");
+        _require(a.adlDelay <= 1 days, "adlDelay");
+        _require(a.minAccount <= 1e24, "minAccount");
+        _require(a.reserveShare <= WAD, "reserveShare");
     }
 
     /* ------------------------------------------------------------------------------------------------------

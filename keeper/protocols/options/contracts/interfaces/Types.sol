@@ -75,6 +75,14 @@ struct AuctionParams {
     uint256 fundPerEpoch; // wad of the fund
     uint256 takePerEpoch; // usd of requirement that the backstop may take over
     uint256 epoch; //        seconds
+    uint256 rhoSealed; //    wad, highest discount of a sealed bid
+    uint256 commitTime; //   live seconds from the flag in which sealed bids are committed; 0: no sealed stage
+    uint256 revealTime; //   live seconds after it in which they are opened, and again in which they are filled
+    uint256 bond; //         wad of requirement, what a sealed bidder deposits until he opens his bid
+    uint256 adlDelay; //     live seconds for which an insolvent account waits for its counterparties before the loss
+    //                       is shared by all
+    uint256 minAccount; //   usd, least maintenance requirement of an account that opens risk
+    uint256 reserveShare; // wad, share of each fee that goes to the gamma reserve
 }
 
 struct ParamSet {
