@@ -36,6 +36,7 @@ class Deployment:
     risk: Address
     clearing: Address
     liquidator: Address
+    waterfall: Address
     tokens: tuple[Address, ...]
     pools: tuple[Address, ...]
 
@@ -122,9 +123,12 @@ def deploy(
     clearing = driver.deploy(governor, c["Clearing"], oracle, params, risk, tokens[0])
     liquidator = driver.deploy(governor, c["Liquidator"], clearing)
     pools = [driver.deploy(governor, c["SpotPool"], token, tokens[0]) for token in tokens[1:]]
-    driver.send(governor, clearing, c["Clearing"].call("setLiquidator", liquidator))
+    waterfall = driver.deploy(governor, c["Waterfall"], liquidator)
+    driver.send(governor, oracle, c["Oracle"].call("setTripper", clearing, True))
+    driver.send(governor, clearing, c["Clearing"].call("setEngines", [liquidator, waterfall]))
+    driver.send(governor, liquidator, c["Liquidator"].call("setWaterfall", waterfall))
     for token in tokens[1:]:
         driver.send(governor, clearing, c["Clearing"].call("list", token))
     driver.send(governor, params, c["Params"].call("propose", sets.as_abi()))
     driver.send(governor, params, c["Params"].call("accept", 1))
-    return Deployment(block, oracle, params, risk, clearing, liquidator, tuple(tokens), tuple(pools))
+    return Deployment(block, oracle, params, risk, clearing, liquidator, waterfall, tuple(tokens), tuple(pools))

@@ -81,7 +81,9 @@ def configure(world: World, folder: Path) -> Path:
 
 def _contracts(world: World) -> str:
     c = world.contracts
-    single = {name: f'"0x{getattr(c, name).hex()}"' for name in ("clearing", "liquidator", "oracle", "params")}
+    single = {
+        name: f'"0x{getattr(c, name).hex()}"' for name in ("clearing", "liquidator", "oracle", "params", "waterfall")
+    }
     lists = {name: ", ".join(f'"0x{a.hex()}"' for a in getattr(c, name)) for name in ("tokens", "pools")}
     pairs = {**single, **{name: f"[{value}]" for name, value in lists.items()}, "since": c.since}
     return ", ".join(f"{name} = {value}" for name, value in pairs.items())

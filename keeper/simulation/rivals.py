@@ -58,7 +58,7 @@ def _bids(world: World, wallet: Wallet, skill: Skill, at: Moment) -> Iterator[tu
         if running is None or record is None or not running.flagged_at or not _sees(skill, wallet, key.id):
             continue
         params = state.params(running.version)
-        pf = portfolio(record, state.clearing().assets)
+        pf = portfolio(record, state.clearing())
         h = Market(state, params.risk, at.timestamp, Price.BID).assess(pf, running.scenario)
         live, rounds = auction.elapsed(state, running, h.underlyings, at.timestamp)
         rho = auction.rho_paid(params.auction, h.equity, h.mm, auction.rho_at(params.auction, live))

@@ -86,7 +86,7 @@ class World:
     @property
     def contracts(self) -> Contracts:
         d = self.dep
-        return Contracts(d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block)
+        return Contracts(d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall)
 
     @property
     def stock(self) -> tuple[int, ...]:
@@ -260,7 +260,7 @@ class _Builder:
         self._send(*(self._mint(usdc, who.address, n) for who, n in cash))
         self._send(*(self._approve(who.address, usdc, clearing) for who, _ in cash))
         self._send(*(self._deposit(who, 0, n) for who, n in cash))
-        give = self.c["Clearing"].call("fundFrom", w.governor.account, FUND * (WAD // USD))
+        give = self.c["Clearing"].call("fundFrom", w.governor.account, FUND * (WAD // USD), False)
         self._send((w.governor.address, clearing, give))
         arb = w.arbitrageur.address
         for u, pool in enumerate(w.dep.pools):

@@ -93,8 +93,8 @@ def margin() -> list[Row]:
             columns.put(Key("account", i), w.state.account(accounts[i % len(accounts)]))
         at = Moment(w.book.ref.number + 1, w.now, 0)
         screen = seconds(lambda: columns.suspects(w.book, at)) / SCREENED
-        assets, params = w.state.clearing().assets, w.state.params(1).risk
-        held = [portfolio(record, assets) for a in accounts if (record := w.state.account(a))]
+        house, params = w.state.clearing(), w.state.params(1).risk
+        held = [portfolio(record, house) for a in accounts if (record := w.state.account(a))]
 
         def exact() -> None:
             m = Market(w.state, params, w.now, Price.TRIGGER)

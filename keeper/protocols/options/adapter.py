@@ -39,7 +39,7 @@ from keeper.protocols.options.describe import describe
 from keeper.protocols.options.desk import Desk
 from keeper.protocols.options.offers import Plan
 from keeper.protocols.options.records import State
-from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, cash_of, market, portfolio
 from keeper.protocols.options.settings import Settings
 from keeper.protocols.options.slices import cut, merge
 from keeper.units import WAD, div_up, mul_up
@@ -96,7 +96,7 @@ class Options:
         record = state.account(key.id)
         if record is None:
             raise AdapterFault(f"account 0x{key.id:x} is not in the book")
-        pf = portfolio(record, state.clearing().assets)
+        pf = portfolio(record, state.clearing())
         trigger, spot = (market(view, state.version(), at.timestamp, mode) for mode in (Price.TRIGGER, Price.SPOT))
         h = trigger.assess(pf)
         if h.clamped and not h.healthy:
@@ -164,7 +164,7 @@ class Options:
         }
         account = state.account(s.account)
         cash = Call(c.clearing, _encode("Clearing", "accountOf", s.account))
-        held["account cash"] = Holding(account.cash if account else 0, cash)
+        held["account cash"] = Holding(cash_of(account, state.clearing()) if account else 0, cash)
         for asset, amount in enumerate(account.collateral if account else ()):
             if asset:
                 proof = Call(c.clearing, _encode("Clearing", "collateralOf", s.account, asset))

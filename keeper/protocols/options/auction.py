@@ -27,6 +27,7 @@ class Offer:
     price: int
     fmax: int
     fee: int
+    refused: int = 0
 
     @property
     def total(self) -> int:
@@ -79,9 +80,11 @@ def make_offer(h: Health, p: AuctionParams, rho: int, fund_left: int) -> Offer:
     """P = E - rhoPaid Q, never below what the fund may pay; the bidder pays P and the fee."""
     paid = rho_paid(p, h.equity, h.mm, rho)
     discount = h.mm * paid // WAD
-    price = max(h.equity - discount, -fund_left)
+    wanted = h.equity - discount
+    price = max(wanted, -fund_left)
     fee = mul_up(max(0, min(discount, price)), p.fee)
-    return Offer(h.equity, h.mm, rho, paid, price, fmax(h.equity, h.mm, h.convex, paid, p), fee)
+    most = fmax(h.equity, h.mm, h.convex, paid, p)
+    return Offer(h.equity, h.mm, rho, paid, price, most, fee, refused=price - wanted)
 
 
 def fund_left(p: AuctionParams, fund: int, caps: Caps, mm: int, spent_here: int, now: int) -> int:
@@ -103,13 +106,13 @@ def clocks(state: State, underlyings: int, now: int) -> int:
 
 
 def elapsed(state: State, a: Auction, underlyings: int, now: int) -> tuple[int, int]:
-    """(live seconds, price messages) since the clock began, the least over the underlyings."""
+    """(live seconds since the clock began, messages since the flag), the least over the underlyings."""
     t, rounds = now - a.since, 2**256
     for u in range(underlyings.bit_length()):
         then = a.started >> 64 * u & CLOCK_MASK
         if underlyings >> u & 1 and then:
             live, round_ = _pulse(state, u, now)
-            t, rounds = min(t, live - (then >> 24)), min(rounds, (round_ - then) & ROUND_MASK)
+            t, rounds = min(t, live - (then >> 24)), min(rounds, (round_ - (a.rounds >> 24 * u)) & ROUND_MASK)
     return t, rounds
 
 

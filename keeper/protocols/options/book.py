@@ -21,11 +21,13 @@ from keeper.protocols.options.records import (
     Auction,
     Caps,
     Pool,
+    Queue,
     State,
     smile_key,
     step_key,
     unpack_leg,
 )
+from keeper.protocols.options.risk import cash_of
 from keeper.protocols.options.settings import Settings
 from keeper.units import WAD
 
@@ -62,12 +64,26 @@ def listed(state: State, log: Log, ref: BlockRef) -> Changes:
 def changed(state: State, log: Log, ref: BlockRef) -> Changes:
     account = int.from_bytes(log.topics[1])
     legs = tuple(sorted(unpack_leg(word) for word in _array(log.data, 2)))
-    after = Account(words.sint(log.data, 1), legs, tuple(_array(log.data, 3)), words.uint(log.data, 0))
+    cash, change_id, index = words.sint(log.data, 1), words.uint(log.data, 0), state.clearing().index
+    after = Account(cash, legs, tuple(_array(log.data, 3)), change_id, index)
     yield put(state, Key("account", account), after)
 
 
 def fund_changed(state: State, log: Log, ref: BlockRef) -> Changes:
-    yield put(state, Key("clearing", 0), replace(state.clearing(), fund=words.uint(log.data, 0)))
+    fund, reserve = words.uint(log.data, 0), words.uint(log.data, 1)
+    yield put(state, Key("clearing", 0), replace(state.clearing(), fund=fund, reserve=reserve))
+
+
+def socialised(state: State, log: Log, ref: BlockRef) -> Changes:
+    account, amount, index = int.from_bytes(log.topics[1]), words.uint(log.data, 0), words.uint(log.data, 1)
+    yield put(state, Key("clearing", 0), replace(state.clearing(), index=index))
+    yield Fact("socialised", Key("account", account), b"", log.tx_hash, {"amount": amount, "index": index})
+
+
+def insolvent(state: State, log: Log, ref: BlockRef) -> Changes:
+    account, mm, total = int.from_bytes(log.topics[1]), words.uint(log.data, 0), words.uint(log.data, 1)
+    yield put(state, Key("insolvent", account), mm or None)
+    yield put(state, Key("clearing", 0), replace(state.clearing(), insolvent=total))
 
 
 # ─── Oracle ───────────────────────────────────────────────────────────────────────────────────────
@@ -157,14 +173,16 @@ def accepted(state: State, log: Log, ref: BlockRef) -> Changes:
 
 def flagged(state: State, log: Log, ref: BlockRef) -> Changes:
     account, by = int.from_bytes(log.topics[1]), log.topics[2][12:]
-    version, scenario, equity, mm, started = (words.sint(log.data, i) for i in range(5))
+    version, scenario, equity, mm, started, rounds = (words.sint(log.data, i) for i in range(6))
     was = state.auction(account)
     resumed = (
         was is not None and was.cured_at and ref.timestamp - was.cured_at <= state.params(version).auction.cure_memory
     )
     since, spent = (was.since, was.spent) if was and resumed else (ref.timestamp, 0)
-    started &= 2**256 - 1
-    yield put(state, Key("auction", account), Auction(version, scenario, ref.timestamp, 0, since, spent, started))
+    if was and was.flagged_at:  # a restart
+        spent = was.spent
+    after = Auction(version, scenario, ref.timestamp, 0, since, spent, started & 2**256 - 1, rounds)
+    yield put(state, Key("auction", account), after)
     yield Fact("flagged", Key("account", account), by, log.tx_hash, {"equity": equity, "mm": mm, "scenario": scenario})
 
 
@@ -191,17 +209,53 @@ def sold(state: State, log: Log, ref: BlockRef) -> Changes:
     account, bidder = (int.from_bytes(topic) for topic in log.topics[1:3])
     names = ("takeover", "fraction", "rho", "price", "fee", "equity", "mm")
     amounts = {name: words.sint(log.data, i) for i, name in enumerate(names)}
-    from_fund = max(0, -amounts["price"])
     auction = state.auction(account)
     if auction is not None:
-        yield put(state, Key("auction", account), replace(auction, spent=auction.spent + from_fund))
-        caps, epoch = state.caps(), state.params(auction.version).auction.epoch
-        if ref.timestamp >= caps.epoch_start + epoch:
-            caps = Caps(ref.timestamp)
+        caps = _epoch(state, auction, ref)
         taken = caps.taken + (amounts["mm"] if amounts["takeover"] else 0)
-        yield put(state, Key("caps", 0), replace(caps, fund_spent=caps.fund_spent + from_fund, taken=taken))
+        yield put(state, Key("caps", 0), replace(caps, taken=taken))
     amounts["bidder"] = bidder
     yield Fact("sold", Key("account", account), owner_of(bidder), log.tx_hash, amounts)
+
+
+def _epoch(state: State, auction: Auction, ref: BlockRef) -> Caps:
+    """``Liquidator._turn``: what has been used of the epoch that this block belongs to."""
+    caps, epoch = state.caps(), state.params(auction.version).auction.epoch
+    return Caps(ref.timestamp) if ref.timestamp >= caps.epoch_start + epoch else caps
+
+
+def fund_spent(state: State, log: Log, ref: BlockRef) -> Changes:
+    account, amount = int.from_bytes(log.topics[1]), words.uint(log.data, 0)
+    if auction := state.auction(account):
+        caps = _epoch(state, auction, ref)
+        yield put(state, Key("caps", 0), replace(caps, fund_spent=caps.fund_spent + amount))
+        yield put(state, Key("auction", account), replace(auction, spent=auction.spent + amount))
+
+
+# ─── Waterfall ────────────────────────────────────────────────────────────────────────────────────
+
+
+def queue_opened(state: State, log: Log, ref: BlockRef) -> Changes:
+    account = int.from_bytes(log.topics[1])
+    names = ("assets", "debts", "from_fund", "from_reserve")
+    amounts = {name: words.uint(log.data, i) for i, name in enumerate(names)}
+    if (auction := state.auction(account)) and (record := state.account(account)):
+        before = cash_of(record, state.clearing()) - amounts["from_fund"] - amounts["from_reserve"]
+        yield put(state, Key("queue", account), Queue(auction.flagged_at, before))
+    yield Fact("queue", Key("account", account), b"", log.tx_hash, amounts)
+
+
+def deleveraged(state: State, log: Log, ref: BlockRef) -> Changes:
+    account, counterparty = (int.from_bytes(topic) for topic in log.topics[1:3])
+    names = ("series", "size", "paid", "score", "rate")
+    amounts = {name: words.sint(log.data, i) for i, name in enumerate(names)}
+    who = owner_of(counterparty)
+    yield Fact("deleveraged", Key("account", account), who, log.tx_hash, amounts | {"counterparty": counterparty})
+
+
+def closed_out(state: State, log: Log, ref: BlockRef) -> Changes:
+    amounts = {"fraction": words.uint(log.data, 0), "compensation": words.uint(log.data, 1)}
+    yield Fact("closed_out", Key("account", int.from_bytes(log.topics[1])), b"", log.tx_hash, amounts)
 
 
 def backstop(state: State, log: Log, ref: BlockRef) -> Changes:
@@ -215,7 +269,13 @@ def backstop(state: State, log: Log, ref: BlockRef) -> Changes:
 HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
     contract: {CONTRACTS[contract].events[event].topic: handler for event, handler in handlers.items()}
     for contract, handlers in {
-        "Clearing": {"Listed": listed, "Changed": changed, "FundChanged": fund_changed},
+        "Clearing": {
+            "Listed": listed,
+            "Changed": changed,
+            "FundChanged": fund_changed,
+            "Socialised": socialised,
+            "Insolvent": insolvent,
+        },
         "Oracle": {
             "Configured": configured,
             "Registered": registered,
@@ -233,8 +293,10 @@ HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
             "Cured": cured,
             "Closed": closed,
             "Sold": sold,
+            "FundSpent": fund_spent,
             "Backstop": backstop,
         },
+        "Waterfall": {"QueueOpened": queue_opened, "Deleveraged": deleveraged, "ClosedOut": closed_out},
     }.items()
 }
 

@@ -18,7 +18,7 @@ from keeper.model import Key, Moment
 from keeper.ports import View
 from keeper.protocols.options import oracle
 from keeper.protocols.options.params import RiskParams
-from keeper.protocols.options.records import Account, Series, State, series_of
+from keeper.protocols.options.records import Account, Clearing, Series, State, series_of
 from keeper.protocols.options.risk import Price, clamp_price
 from keeper.units import BPS, WAD
 
@@ -43,6 +43,8 @@ class Columns:
         self._rows: dict[int, int] = {}  # account -> row
         self._accounts: list[int] = []  # row -> account
         self._cash: Floats = np.zeros(0)
+        self._index: Floats = np.ones(0)  # loss index at the last change
+        self._loss: float = 1.0  # loss index
         self._collateral: Floats = np.zeros((0, 8))  # native units
         self._expiries: dict[tuple[int, int], Expiry] = {}
 
@@ -51,6 +53,8 @@ class Columns:
     def put(self, key: Key, record: Any) -> None:
         if key.kind == "account":
             self._write(self._row(key.id), record or Account(0, (), (), 0))
+        if key.kind == "clearing":
+            self._loss = (record or Clearing()).index / WAD
 
     def _row(self, account: int) -> int:
         row = self._rows.setdefault(account, len(self._accounts))
@@ -62,12 +66,13 @@ class Columns:
 
     def _grow(self, rows: int) -> None:
         self._cash = _resized(self._cash[:, None], rows, 1)[:, 0]
+        self._index = _resized(self._index[:, None], rows, 1)[:, 0]
         self._collateral = _resized(self._collateral, rows, 8)
         for block in self._expiries.values():
             block.sizes = _resized(block.sizes, rows, block.sizes.shape[1])
 
     def _write(self, row: int, account: Account) -> None:
-        self._cash[row] = account.cash / WAD
+        self._cash[row], self._index[row] = account.cash / WAD, account.index / WAD
         self._collateral[row] = 0
         self._collateral[row, : len(account.collateral)] = account.collateral
         for block in self._expiries.values():
@@ -121,7 +126,7 @@ class Columns:
         params, config = state.params(state.version()).risk, state.config()
         rules = make_rules(params)
         count = len(self._accounts)
-        sums = portfolio.Assessment(self._cash[:count], rules)
+        sums = portfolio.Assessment(self._worth(count), rules)
         units = np.array([asset.unit for asset in state.clearing().assets], dtype=np.float64)
         collateral = self._collateral[:count, : len(units)] / units
         for u in range(len(params.depths)):
@@ -144,6 +149,11 @@ class Columns:
                 terms.append((term, block.sizes[:count, : len(block.series)]))
             sums.add(u, price, terms, collateral, wide)
         return sums.health
+
+    def _worth(self, count: int) -> Floats:
+        """Cash after its share in the losses since it last changed."""
+        cash, index = self._cash[:count], self._index[:count]
+        return np.where((cash > 0) & (index != self._loss), cash * self._loss / np.where(index, index, 1.0), cash)
 
     @property
     def accounts(self) -> Sequence[int]:

@@ -33,7 +33,7 @@ def describe(view: View, account: int, at: Moment) -> list[tuple[str, str]]:
     record = state.account(account)
     if record is None:
         return [("account", "holds nothing here")]
-    pf = portfolio(record, state.clearing().assets)
+    pf = portfolio(record, state.clearing())
     lines = [("cash", _usd(pf.cash)), *_holdings(state, pf, at), *_standing(view, pf, at)]
     return [*lines, *_breach(state, pf, at), *_auction(state, account, pf, at)]
 

@@ -41,7 +41,7 @@ class Desk:
 
     def portfolio(self, account: int) -> Portfolio:
         record = self.state.account(account)
-        return portfolio(record, self.state.clearing().assets) if record else Portfolio(0, ())
+        return portfolio(record, self.state.clearing()) if record else Portfolio(0, ())
 
     def gas(self, units: int) -> int:
         """What gas costs at the predicted base fee and the usual tip."""

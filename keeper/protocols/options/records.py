@@ -10,7 +10,9 @@ breaker    0                         oracle.Breaker
 config     0                         oracle.Config
 params     version                   params.ParamSet
 current    0                         int, the accepted version
-clearing   0                         Clearing: fund, assets
+clearing   0                         Clearing: insurance, loss index, assets
+queue      account                   Queue: an insolvency that has begun
+insolvent  account                   int, requirement while in auction with E < 0, usd
 caps       0                         Caps: what the epoch has used
 pool       underlying                Pool
 backstop   address                   True
@@ -66,10 +68,11 @@ def series_of(series: int) -> Series:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    cash: int  # usd
+    cash: int  # usd, at ``index``
     legs: tuple[Leg, ...]  # sorted
     collateral: tuple[int, ...]  # native units, by asset id; entry 0 is cash and stays 0
     change_id: int
+    index: int = WAD  # loss index at the last change
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Auction:
     since: int
     spent: int  # usd, paid by the fund
     started: int  # packed clocks and rounds
+    rounds: int = 0  # packed rounds at the flag, 24 bits each
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,17 @@ class Asset:
 class Clearing:
     fund: int = 0  # usd
     assets: tuple[Asset, ...] = ()
+    reserve: int = 0  # usd, the gamma reserve
+    index: int = WAD  # loss index
+    insolvent: int = 0  # usd, sum over accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """``Waterfall.Queue``."""
+
+    flagged_at: int  # of the auction it belongs to
+    cash: int  # usd, before the first payment
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +189,9 @@ class State:
 
     def clearing(self) -> Clearing:
         return cast("Clearing | None", self._one("clearing")) or Clearing()
+
+    def queue(self, id: int) -> Queue | None:
+        return cast("Queue | None", self._one("queue", id))
 
     def caps(self) -> Caps:
         return cast("Caps | None", self._one("caps")) or Caps()

@@ -17,7 +17,7 @@ from keeper.ports import View
 from keeper.protocols.options import oracle
 from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt, value
 from keeper.protocols.options.params import RiskParams, Scenario, Shock
-from keeper.protocols.options.records import Account, Asset, Leg, State, series_of
+from keeper.protocols.options.records import Account, Clearing, Leg, State, series_of
 from keeper.units import BPS, WAD, YEAR, clamp, div_trunc, mul_down, mul_up
 
 SIGMA_MIN: Final = WAD // 20
@@ -43,9 +43,17 @@ class Portfolio:
     collateral: tuple[int, ...] = ()
 
 
-def portfolio(account: Account, assets: Sequence[Asset]) -> Portfolio:
-    amounts = (amount * WAD // asset.unit for amount, asset in zip(account.collateral, assets, strict=False))
-    return Portfolio(account.cash, account.legs, tuple(amounts))
+def portfolio(account: Account, clearing: Clearing) -> Portfolio:
+    """What an account holds now: positive cash has its share in the losses since it last changed."""
+    held = zip(account.collateral, clearing.assets, strict=False)
+    amounts = tuple(amount * WAD // asset.unit for amount, asset in held)
+    return Portfolio(cash_of(account, clearing), account.legs, amounts)
+
+
+def cash_of(account: Account, clearing: Clearing) -> int:
+    """``Clearing._cash``, usd."""
+    lost = account.cash > 0 and account.index != clearing.index
+    return account.cash * clearing.index // account.index if lost else account.cash
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from keeper.model import Address
 from keeper.units import Account, Coin, Money, Share, wad
+
+NONE: Final = bytes(20)  # this deployment has no such contract
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Contracts:
     tokens: tuple[Address, ...]
     pools: tuple[Address, ...]
     since: int = 0  # block of the deployment
+    waterfall: Address = NONE
 
     @cached_property
     def names(self) -> Mapping[Address, str]:
@@ -30,6 +34,7 @@ class Contracts:
             self.liquidator: "Liquidator",
             self.oracle: "Oracle",
             self.params: "Params",
+            **{address: name for address, name in ((self.waterfall, "Waterfall"),) if address != NONE},
         }
 
 

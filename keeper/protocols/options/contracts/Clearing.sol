@@ -3,7 +3,8 @@ pragma solidity ^0.8.28;
 
 import {SafeTransferLib} from "solady/src/utils/SafeTransferLib.sol";
 import {SignatureCheckerLib} from "solady/src/utils/SignatureCheckerLib.sol";
-import {Health, Portfolio, Price} from "./interfaces/Types.sol";
+import {Fill, Health, Portfolio, Price} from "./interfaces/Types.sol";
+import {Blob} from "./lib/Blob.sol";
 import {Fixed} from "./lib/Fixed.sol";
 import {Leg} from "./lib/Leg.sol";
 import {Oracle} from "./Oracle.sol";
@@ -17,6 +18,9 @@ import {Risk} from "./Risk.sol";
 /// An account is owner address | sub-account number << 160; it needs no creation. Cash is US dollars in wad and
 /// may be negative; collateral is counted in the token's own units. Every change of an account ends in one
 /// `Changed` event with all that the account then holds.
+///
+/// A loss that nothing else covers is shared by all positive cash: `lossIndex` falls, and what an account holds is
+/// worth cash * lossIndex / its own index, rounded down, from that moment on, whether it is touched or not.
 contract Clearing {
     using Leg for uint256;
 
@@ -25,8 +29,8 @@ contract Clearing {
     ------------------------------------------------------------------------------------------------------ */
 
     struct Account {
-        int128 cash; //       usd
-        uint64 index; //      wad, loss index at the last change of cash; 0 means 1
+        int128 cash; //       usd, at `index`
+        uint64 index; //      wad, loss index at the last change of cash
         uint40 changeId; //   number of changes
         uint8 legs; //        number of legs
         uint8 assets; //      bit a set: holds asset a
@@ -46,7 +50,10 @@ contract Clearing {
     event Traded(uint256 indexed a, uint256 indexed b, uint256[] legs, int256 premium);
     event Settled(uint256 indexed account, uint256 series, int256 size, uint256 price, int256 paid);
     event Sliced(uint256 indexed account, uint256 indexed bidder, uint256 fraction, int256 paid, int256 toFund);
-    event FundChanged(uint256 fund);
+    event FundChanged(uint256 fund, uint256 reserve);
+    event Closed(uint256 indexed account, uint256 indexed counterparty, uint256 series, int256 size, int256 paid);
+    event Socialised(uint256 indexed account, uint256 amount, uint256 index);
+    event Insolvent(uint256 indexed account, uint256 mm, uint256 total);
 
     error Unauthorised();
     error BadSignature();
@@ -64,6 +71,9 @@ contract Clearing {
     error Insufficient(uint256 asset, uint256 amount);
     error NothingToDo();
     error Reentrant();
+    error Gated(uint256 insolvent, uint256 insurance);
+    error TooSmall(uint256 account, uint256 mm, uint256 least);
+    error NotOpposite(uint256 account, uint256 counterparty, uint256 series);
 
     /* ------------------------------------------------------------------------------------------------------
                                                      STORAGE
@@ -71,13 +81,15 @@ contract Clearing {
 
     uint256 public constant MAX_LEGS = 32;
     uint256 public constant LOT = 1e15; //            traded sizes are multiples of it; slices need not be
+    uint256 public constant MIN_INDEX = 1e9; //       wad; below it a cent would be lost to rounding
     bytes32 private constant LOCK = keccak256("keeper.clearing.lock");
 
     Oracle public immutable oracle;
     Params public immutable params;
     Risk public immutable risk;
     address public immutable governor;
-    address public liquidator; //                     set once
+    mapping(address who => bool) public engine; //    the liquidation contracts, set once
+    bool internal complete; //                        engines are set
 
     Asset[] internal assets; //                       0 is cash
     mapping(uint256 account => Account) internal accounts;
@@ -87,7 +99,12 @@ contract Clearing {
     mapping(address owner => mapping(address operator => bool)) public authorised;
     mapping(bytes32 digest => bool) public used; //   signed trades
     uint128 public fund; //                           usd, insurance fund
-    uint128 public positiveCash; //                   usd, sum of positive cash of all accounts
+    uint128 public reserve; //                        usd, gamma reserve: pays for negative equity, never for a discount
+    uint128 public positiveCash; //                   usd, sum of positive cash of all accounts, and at most a wei for
+    //                                                every change of an account since a loss was shared
+    uint128 public insolvent; //                      usd, sum of `insolventOf`
+    uint64 public lossIndex = 1e18; //                wad, 1 as long as no loss was shared
+    mapping(uint256 account => uint256) public insolventOf; // usd, requirement of an account in auction with E < 0
 
     constructor(Oracle oracle_, Params params_, Risk risk_, address cash) {
         (oracle, params, risk, governor) = (oracle_, params_, risk_, msg.sender);
@@ -98,9 +115,12 @@ contract Clearing {
                                                     SET-UP
     ------------------------------------------------------------------------------------------------------ */
 
-    function setLiquidator(address to) external {
-        if (msg.sender != governor || liquidator != address(0)) revert Unauthorised();
-        liquidator = to;
+    /// @notice Name the liquidation contracts, once and for all.
+    function setEngines(address[] calldata all) external {
+        if (msg.sender != governor || complete) revert Unauthorised();
+        if (!oracle.tripper(address(this))) revert Unauthorised(); // it must be able to stop
+        for (uint256 i; i < all.length; ++i) engine[all[i]] = true;
+        complete = true;
     }
 
     /// @notice Add a collateral asset; its number must be in the parameter sets that are to count it.
@@ -142,8 +162,8 @@ contract Clearing {
         }
     }
 
-    modifier onlyLiquidator() {
-        if (msg.sender != liquidator) revert Unauthorised();
+    modifier onlyEngine() {
+        if (!engine[msg.sender]) revert Unauthorised();
         _;
     }
 
@@ -168,17 +188,19 @@ contract Clearing {
         SafeTransferLib.safeTransferFrom(a.token, msg.sender, address(this), amount);
     }
 
-    /// @notice Leaves the account with its initial margin.
+    /// @notice Leaves the account with its initial margin. Cash stays where it is while insolvent accounts require
+    /// more than the insurance holds: nobody runs away from a loss that is about to be shared.
     /// @param amount native units of the asset; what the account holds below one unit stays
     function withdraw(uint256 account, uint256 asset, uint256 amount, address to) external locked {
         if (!mayAct(account, msg.sender)) revert Unauthorised();
         Account storage a = accounts[account];
         if (a.flagged) revert Flagged(account);
         if (oracle.level() != 0 && a.legs != 0) revert Level(oracle.level());
+        if (insolvent > insurance() && (asset == 0 || a.legs != 0)) revert Gated(insolvent, insurance());
         Asset memory x = _asset(asset);
         if (asset == 0) {
             int256 value = int256(amount * (1e18 / x.unit));
-            if (a.cash < value) revert Insufficient(asset, amount);
+            if (_cash(account) < value) revert Insufficient(asset, amount);
             _addCash(account, -value);
         } else {
             _addCollateral(account, asset, -int256(amount));
@@ -272,48 +294,119 @@ contract Clearing {
                                                    LIQUIDATION
     ------------------------------------------------------------------------------------------------------ */
 
-    function setFlag(uint256 account, bool flagged) external onlyLiquidator {
+    function setFlag(uint256 account, bool flagged) external onlyEngine {
         accounts[account].flagged = flagged;
     }
 
-    /// @notice Move `fraction` of everything an account holds to the bidder, who pays `paid` (negative: receives)
-    /// and `fee`. The fund pays `fromFund`. Short legs round away from zero, everything else down.
-    /// @param fraction wad, WAD moves all exactly
-    function slice(uint256 account, uint256 bidder, uint256 fraction, int256 paid, uint256 fee, uint256 fromFund)
-        external
-        onlyLiquidator
-        locked
-    {
+    /// @notice Move a slice of everything an account holds to the bidder. Short legs round away from zero, everything
+    /// else down; the bidder must then have his initial margin.
+    function slice(Fill calldata x) external onlyEngine locked {
+        (uint256 account, uint256 bidder) = (x.account, x.bidder);
         for (uint256 i = accounts[account].legs; i != 0;) {
             uint256 leg = legs[account][--i];
-            int256 n = fraction == 1e18 ? leg.size() : Fixed.mulDown(leg.size(), int256(fraction));
+            int256 n = x.fraction == 1e18 ? leg.size() : Fixed.mulDown(leg.size(), int256(x.fraction));
             if (n == 0) continue;
             _addLeg(account, leg.withSize(-n));
             _addLeg(bidder, leg.withSize(n));
         }
         for (uint256 asset = 1; asset < assets.length; ++asset) {
-            uint256 amount = collateral[account][asset] * fraction / 1e18;
+            uint256 amount = collateral[account][asset] * x.fraction / 1e18;
             if (amount == 0) continue;
             _addCollateral(account, asset, -int256(amount));
             _addCollateral(bidder, asset, int256(amount));
         }
-        int256 cash = accounts[account].cash;
-        int256 moved = fraction == 1e18 ? cash : Fixed.mulDown(cash, int256(fraction));
-        _addCash(account, paid + int256(fromFund) - moved);
-        _addCash(bidder, moved - paid - int256(fee));
-        int256 toFund = int256(fee) - int256(fromFund);
-        if (toFund != 0) _addFund(toFund);
+        int256 cash = _cash(account);
+        int256 moved = x.fraction == 1e18 ? cash : Fixed.mulDown(cash, int256(x.fraction));
+        _addCash(account, x.paid + int256(x.fromFund) - moved);
+        _addCash(bidder, moved - x.paid - int256(x.fee));
+        int256 toFund = int256(x.fee) - int256(x.toReserve) - int256(x.fromFund);
+        _addFund(toFund, int256(x.toReserve));
         _changed(account);
         _changed(bidder);
         _requireInitialMargin(bidder);
-        emit Sliced(account, bidder, fraction, paid, toFund);
+        emit Sliced(account, bidder, x.fraction, x.paid, toFund);
     }
 
-    /// @notice Give cash to the insurance fund.
-    function fundFrom(uint256 account, uint256 amount) external locked {
+    /// @notice Close a part of two opposite positions in one series against each other.
+    /// @param leg series, and what is taken off `account`: negative where it is short
+    /// @param paid usd, by the counterparty to the account; negative: the account pays
+    function close(uint256 account, uint256 counterparty, uint256 leg, int256 paid) external onlyEngine locked {
+        int256 n = leg.size();
+        (int256 a, int256 b) = (sizeOf(account, leg.series()), sizeOf(counterparty, leg.series()));
+        bool fits = n > 0 ? a >= n && b <= -n : n < 0 && a <= n && b >= -n;
+        if (!fits) revert NotOpposite(account, counterparty, leg.series());
+        _addLeg(account, leg.withSize(-n));
+        _addLeg(counterparty, leg);
+        _addCash(account, paid);
+        _addCash(counterparty, -paid);
+        _changed(account);
+        _changed(counterparty);
+        emit Closed(account, counterparty, leg.series(), n, paid);
+    }
+
+    /// @notice Move cash between accounts: a bond, a compensation. `checked`: the payer must keep his initial margin.
+    function pay(uint256 from, uint256 to, uint256 amount, bool checked) external onlyEngine locked {
+        _addCash(from, -int256(amount));
+        _addCash(to, int256(amount));
+        _changed(from);
+        _changed(to);
+        if (checked) _requireInitialMargin(from);
+    }
+
+    /// @notice The insurance pays for an account.
+    function insure(uint256 account, uint256 fromFund, uint256 fromReserve) external onlyEngine locked {
+        _addFund(-int256(fromFund), -int256(fromReserve));
+        _addCash(account, int256(fromFund + fromReserve));
+        _changed(account);
+    }
+
+    /// @notice An account pays into the fund: a bond that is lost.
+    function forfeit(uint256 account, uint256 amount) external onlyEngine locked {
+        _addCash(account, -int256(amount));
+        _addFund(int256(amount), 0);
+        _changed(account);
+    }
+
+    /// @notice Make up a deficit from the cash of all others. When it cannot be, trading stops and nothing is paid.
+    /// @return done false: the breaker is at level 3
+    function socialise(uint256 account, uint256 amount) external onlyEngine locked returns (bool done) {
+        int256 cash = _cash(account);
+        uint256 others = positiveCash - (cash > 0 ? uint256(cash) : 0);
+        uint256 index = amount < others ? uint256(lossIndex) * (others - amount) / others : 0;
+        if (index < MIN_INDEX) {
+            oracle.trip(3, "deficit");
+            return false;
+        }
+        int256 after_ = cash + int256(amount);
+        require(int128(after_) == after_, "cash");
+        lossIndex = uint64(index);
+        (accounts[account].cash, accounts[account].index) = (int128(after_), uint64(index));
+        positiveCash = uint128(others - amount + (after_ > 0 ? uint256(after_) : 0));
+        emit Socialised(account, amount, index);
+        _changed(account);
+        return true;
+    }
+
+    /// @notice Keep the sum of what insolvent accounts in auction require; above the insurance, no new risk.
+    function note(uint256 account, uint256 mm) external onlyEngine {
+        uint256 was = insolventOf[account];
+        if (was == mm) return;
+        insolventOf[account] = mm;
+        insolvent = uint128(insolvent + mm - was);
+        emit Insolvent(account, mm, insolvent);
+        if (insolvent > insurance()) oracle.trip(1, "insolvent");
+    }
+
+    /// @return usd, both tranches of the insurance
+    function insurance() public view returns (uint256) {
+        return uint256(fund) + reserve;
+    }
+
+    /// @notice Give cash to the insurance fund, or to its gamma reserve.
+    function fundFrom(uint256 account, uint256 amount, bool toReserve) external locked {
         if (!mayAct(account, msg.sender)) revert Unauthorised();
         _addCash(account, -int256(amount));
-        _addFund(int256(amount));
+        _addFund(toReserve ? int256(0) : int256(amount), toReserve ? int256(amount) : int256(0));
         _changed(account);
         _requireInitialMargin(account);
     }
@@ -340,10 +433,20 @@ contract Clearing {
         uint256 version = params.current();
         Health memory h = risk.assess(p, version, Price.Initial, risk.ALL());
         bool restricted = oracle.level() != 0 || accounts[account].flagged || h.stale;
-        if (!restricted && h.equity >= int256(h.im)) return;
+        if (!restricted && h.equity >= int256(h.im)) return _requireSize(account, was, p, h.mm, version);
         if (!_reduced(was.legs, p.legs)) revert NotReduced(account);
         Health memory old = risk.assess(was, version, Price.Initial, risk.ALL());
         if (h.equity - int256(h.im) < old.equity - int256(old.im)) revert UnderMargin(account, h.equity, h.im);
+    }
+
+    /// @dev What is worth less than its liquidation must not be opened; it may always be reduced.
+    function _requireSize(uint256 account, Portfolio memory was, Portfolio memory p, uint256 mm, uint256 version)
+        internal
+        view
+    {
+        (, address pointer) = params.pointers(version);
+        uint256 least = Blob.auction(pointer).minAccount;
+        if (mm < least && p.legs.length != 0 && !_reduced(was.legs, p.legs)) revert TooSmall(account, mm, least);
     }
 
     /// @dev No leg of `now_` is new, larger, or on the other side.
@@ -370,21 +473,30 @@ contract Clearing {
                                                     BALANCES
     ------------------------------------------------------------------------------------------------------ */
 
+    /// @dev What the cash of an account is worth after the losses that were shared since it last changed.
+    function _cash(uint256 account) internal view returns (int256) {
+        (int256 cash, uint256 index) = (accounts[account].cash, accounts[account].index);
+        if (cash <= 0 || index == lossIndex) return cash;
+        return cash * int256(uint256(lossIndex)) / int256(index);
+    }
+
     function _addCash(uint256 account, int256 amount) internal {
         Account storage a = accounts[account];
-        int256 was = a.cash;
+        int256 was = _cash(account);
         int256 is_ = was + amount;
         require(int128(is_) == is_, "cash");
-        a.cash = int128(is_);
+        (a.cash, a.index) = (int128(is_), lossIndex);
         int256 change = (is_ > 0 ? is_ : int256(0)) - (was > 0 ? was : int256(0));
         if (change != 0) positiveCash = uint128(uint256(int256(uint256(positiveCash)) + change));
     }
 
-    function _addFund(int256 amount) internal {
-        int256 is_ = int256(uint256(fund)) + amount;
-        require(is_ >= 0 && is_ <= int256(uint256(type(uint128).max)), "fund");
-        fund = uint128(uint256(is_));
-        emit FundChanged(fund);
+    function _addFund(int256 toFund, int256 toReserve) internal {
+        if (toFund == 0 && toReserve == 0) return;
+        (int256 f, int256 r) = (int256(uint256(fund)) + toFund, int256(uint256(reserve)) + toReserve);
+        require(f >= 0 && r >= 0 && int128(f) == f && int128(r) == r, "fund");
+        (fund, reserve) = (uint128(uint256(f)), uint128(uint256(r)));
+        emit FundChanged(fund, reserve);
+        if (insolvent > insurance()) oracle.trip(1, "insolvent");
     }
 
     function _addCollateral(uint256 account, uint256 asset, int256 amount) internal {
@@ -426,7 +538,7 @@ contract Clearing {
         uint256 id = ++accounts[account].changeId;
         uint256[] memory amounts = new uint256[](assets.length);
         for (uint256 asset = 1; asset < amounts.length; ++asset) amounts[asset] = collateral[account][asset];
-        emit Changed(account, id, accounts[account].cash, _legs(account), amounts);
+        emit Changed(account, id, _cash(account), _legs(account), amounts);
     }
 
     function _legs(uint256 account) internal view returns (uint256[] memory held) {
@@ -440,7 +552,7 @@ contract Clearing {
 
     /// @notice What an account holds, as `Risk` takes it: collateral in wad units.
     function portfolio(uint256 account) public view returns (Portfolio memory p) {
-        p.cash = accounts[account].cash;
+        p.cash = _cash(account);
         p.legs = _legs(account);
         p.collateral = new uint256[](assets.length);
         uint256 holds = accounts[account].assets;
@@ -459,8 +571,19 @@ contract Clearing {
         return risk.assess(portfolio(account), params.current(), mode, scenario);
     }
 
-    function accountOf(uint256 account) external view returns (Account memory) {
-        return accounts[account];
+    /// @notice `cash` and `index` as they are now.
+    function accountOf(uint256 account) external view returns (Account memory a) {
+        a = accounts[account];
+        (a.cash, a.index) = (int128(_cash(account)), lossIndex);
+    }
+
+    /// @return wad, negative when short
+    function sizeOf(uint256 account, uint256 series) public view returns (int256) {
+        uint256[MAX_LEGS] storage held = legs[account];
+        for (uint256 i; i < accounts[account].legs; ++i) {
+            if (held[i].series() == series) return held[i].size();
+        }
+        return 0;
     }
 
     function collateralOf(uint256 account, uint256 asset) external view returns (uint256) {

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
-import {AuctionParams, Health, Portfolio, Price} from "./interfaces/Types.sol";
+import {AuctionParams, Fill, Health, Portfolio, Price} from "./interfaces/Types.sol";
 import {Clearing} from "./Clearing.sol";
 import {Blob} from "./lib/Blob.sol";
 import {Fixed} from "./lib/Fixed.sol";
@@ -19,7 +19,12 @@ import {Risk} from "./Risk.sol";
 ///     fmax: the slice after which E / Q = 1 + buffer, everything once P <= 0
 ///
 /// so soft and full liquidation are one rule. The insurance fund pays only when P < 0, and rho is capped where
-/// it pays: at the greater of E / Q and rhoFund while E >= 0, at rho2 below.
+/// it pays: at the greater of E / Q and rhoFund while E >= 0, at rho2 below. What the fund's own caps refuse does not
+/// wait for a better price: `Waterfall` closes the account against its counterparties.
+///
+///     flag ──► bid, bid, … ──► sold          takeover: the backstop, at a fixed discount
+///       │        └─ restart                  cure: healthy again
+///       └──────► Waterfall: close-out, queue, shared loss
 contract Liquidator {
     /* ------------------------------------------------------------------------------------------------------
                                                       TYPES
@@ -32,6 +37,7 @@ contract Liquidator {
         uint40 curedAt; //     block time of the last cure; 0 after a sale
         uint40 since; //       block time at which the clock began; earlier than flaggedAt after a cure
         uint104 spent; //      usd, paid by the fund for this auction
+        uint96 rounds; //      per underlying 24 bits: its round at the flag
         uint256 started; //    per underlying 64 bits: live clock 40 | round 24, when the clock began
     }
 
@@ -44,11 +50,21 @@ contract Liquidator {
         int256 price; //       usd, of the whole account, rounded up; negative: the fund adds to it
         uint256 fmax; //       wad
         uint256 fee; //        usd, of the whole account, on top of the price
+        uint256 refused; //    usd, what the fund's caps took off its payment for the whole account
+    }
+
+    /// @notice An auction and its account, as everything that acts on it sees them.
+    struct Standing {
+        AuctionParams p;
+        Health health; //      at the bid price, in the auction's scenario
+        uint256 t; //          live seconds since the clock began
+        uint256 left; //       usd, what the fund may still pay
+        Offer offer;
     }
 
     event FlaggedAccount(
         uint256 indexed account, address indexed by, uint256 version, uint256 scenario, int256 equity, uint256 mm,
-        uint256 started
+        uint256 started, uint256 rounds
     );
     event Improved(uint256 indexed account, address indexed by, uint256 scenario, uint256 mm);
     event Cured(uint256 indexed account, int256 equity, uint256 mm);
@@ -57,6 +73,8 @@ contract Liquidator {
         uint256 fee, int256 equity, uint256 mm
     );
     event Closed(uint256 indexed account);
+    event FundSpent(uint256 indexed account, uint256 amount);
+    event Restarted(uint256 indexed account, address indexed by);
     event Backstop(address indexed who, bool allowed);
 
     error Unauthorised();
@@ -87,6 +105,7 @@ contract Liquidator {
 
     mapping(uint256 account => Auction) public auctions;
     mapping(address who => bool) public backstop;
+    address public waterfall; //    set once
     uint40 internal epochStart; //  block time
     uint104 internal fundSpent; //  usd, in this epoch
     uint104 internal taken; //      usd of requirement, in this epoch
@@ -99,6 +118,17 @@ contract Liquidator {
     function _params(uint256 version) internal view returns (AuctionParams memory) {
         (, address pointer) = params.pointers(version);
         return Blob.auction(pointer);
+    }
+
+    /// @notice Name the contract behind this one, once and for all.
+    function setWaterfall(address to) external {
+        if (msg.sender != params.governor() || waterfall != address(0)) revert Unauthorised();
+        waterfall = to;
+    }
+
+    modifier onlyWaterfall() {
+        if (msg.sender != waterfall) revert Unauthorised();
+        _;
     }
 
     function setBackstop(address who, bool allowed) external {
@@ -116,22 +146,46 @@ contract Liquidator {
     function flag(uint256 account, uint32 scenario) external {
         Auction storage a = auctions[account];
         if (a.flaggedAt != 0) revert AlreadyFlagged(account);
+        _start(account, a, scenario);
+    }
+
+    /// @notice Begin again, at the current parameters, when the price has come to its end and nobody bought. What the
+    /// fund has already paid for the account still counts.
+    function restart(uint256 account, uint32 scenario) external {
+        Auction storage a = _running(account);
+        AuctionParams memory p = _params(a.version);
+        (uint256 t,) = _elapsed(a, 15); // every underlying there can be
+        if (t < p.t1 + p.t2) revert NotYet(account);
+        (a.curedAt, a.since, a.started) = (0, 0, 0);
+        emit Restarted(account, msg.sender);
+        _start(account, a, scenario);
+    }
+
+    function _start(uint256 account, Auction storage a, uint32 scenario) internal {
         if (oracle.level() >= 2) revert Level(oracle.level());
         uint256 version = params.current();
         AuctionParams memory p = _params(version);
-        Portfolio memory pf = clearing.portfolio(account);
-        Health memory h = risk.assess(pf, version, Price.Trigger, scenario);
-        if (h.stale) revert Stale(account);
-        _unhealthy(account, h);
-        if (h.clamped) _unhealthy(account, risk.assess(pf, version, Price.Spot, scenario));
+        Health memory h = _condemned(account, version, scenario);
         uint256 clocks = _clocks(account, h.underlyings, p.grace);
         if (block.timestamp < oracle.calmSince() + p.grace) revert NotYet(account);
         if (a.curedAt == 0 || block.timestamp - a.curedAt > p.cureMemory) {
-            (a.started, a.since, a.spent) = (clocks, uint40(block.timestamp), 0);
+            if (a.flaggedAt == 0) a.spent = 0;
+            (a.started, a.since) = (clocks, uint40(block.timestamp));
         }
-        (a.version, a.scenario, a.flaggedAt, a.curedAt) = (uint32(version), scenario, uint40(block.timestamp), 0);
+        (a.version, a.scenario) = (uint32(version), scenario);
+        (a.flaggedAt, a.curedAt, a.rounds) = (uint40(block.timestamp), 0, _rounds(clocks));
         clearing.setFlag(account, true);
-        emit FlaggedAccount(account, msg.sender, version, scenario, h.equity, h.mm, a.started);
+        emit FlaggedAccount(account, msg.sender, version, scenario, h.equity, h.mm, a.started, a.rounds);
+        clearing.note(account, h.equity < 0 ? h.mm : 0);
+    }
+
+    /// @dev The account at the trigger price; reverts unless it is below its requirement there and at spot.
+    function _condemned(uint256 account, uint256 version, uint256 scenario) internal view returns (Health memory h) {
+        Portfolio memory pf = clearing.portfolio(account);
+        h = risk.assess(pf, version, Price.Trigger, scenario);
+        if (h.stale) revert Stale(account);
+        _unhealthy(account, h);
+        if (h.clamped) _unhealthy(account, risk.assess(pf, version, Price.Spot, scenario));
     }
 
     function _unhealthy(uint256 account, Health memory h) internal pure {
@@ -146,6 +200,10 @@ contract Liquidator {
             if (block.timestamp < resumed + grace) revert NotYet(account);
             packed |= ((live << 24) | (round & 0xffffff)) << (64 * u);
         }
+    }
+
+    function _rounds(uint256 clocks) internal pure returns (uint96 packed) {
+        for (uint256 u; u < 4; ++u) packed |= uint96(((clocks >> (64 * u)) & 0xffffff) << (24 * u));
     }
 
     /// @notice Replace the scenario of a running auction by one with a larger requirement.
@@ -172,6 +230,13 @@ contract Liquidator {
         emit Cured(account, h.equity, h.mm);
     }
 
+    /// @notice Bring up to date what the account counts for among the insolvent. Anyone may call.
+    function note(uint256 account) public {
+        Auction storage a = _running(account);
+        Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        clearing.note(account, h.equity < 0 ? h.mm : 0);
+    }
+
     function _running(uint256 account) internal view returns (Auction storage a) {
         a = auctions[account];
         if (a.flaggedAt == 0) revert NotFlagged(account);
@@ -180,6 +245,7 @@ contract Liquidator {
     function _end(uint256 account, Auction storage a) internal {
         a.flaggedAt = 0;
         clearing.setFlag(account, false);
+        clearing.note(account, 0);
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -212,7 +278,10 @@ contract Liquidator {
         o.rhoPaid = rhoPaid(p, h.equity, h.mm, rho);
         uint256 discount = h.mm * o.rhoPaid / WAD;
         o.price = h.equity - int256(discount);
-        if (o.price < -int256(left)) o.price = -int256(left);
+        if (o.price < -int256(left)) {
+            o.refused = uint256(-o.price) - left;
+            o.price = -int256(left);
+        }
         uint256 base = o.price <= 0 ? 0 : Math.min(discount, uint256(o.price));
         o.fee = Fixed.mulUp(base, p.fee);
         o.fmax = fmax(h.equity, h.mm, h.convex, o.rhoPaid, p);
@@ -248,19 +317,18 @@ contract Liquidator {
         return mm * g / WAD < p.dust ? WAD : f;
     }
 
-    /// @dev Live seconds and messages since the clock began, the least over the underlyings. One that joined the
-    /// account later, by a deposit, has no say.
+    /// @dev Live seconds since the clock began and messages since the flag, the least over the underlyings. One that
+    /// joined the account later, by a deposit, has no say.
     function _elapsed(Auction storage a, uint256 set) internal view returns (uint256 t, uint256 rounds) {
         (t, rounds) = (block.timestamp - a.since, type(uint256).max);
-        uint256 started = a.started;
+        (uint256 started, uint256 flagged) = (a.started, a.rounds);
         for (uint256 u; set >> u != 0; ++u) {
-            if ((set >> u) & 1 == 0) continue;
-            (uint256 live, uint256 round,,) = oracle.pulse(u);
             uint256 then = (started >> (64 * u)) & 0xffffffffffffffff;
-            if (then == 0) continue;
+            if (then == 0 || (set >> u) & 1 == 0) continue;
+            (uint256 live, uint256 round,,) = oracle.pulse(u);
             t = Math.min(t, live - (then >> 24));
             unchecked {
-                rounds = Math.min(rounds, (round - then) & 0xffffff);
+                rounds = Math.min(rounds, (round - (flagged >> (24 * u))) & 0xffffff);
             }
         }
     }
@@ -274,6 +342,22 @@ contract Liquidator {
         return Math.min(mm * p.rhoFund / WAD, Math.min(here, epoch));
     }
 
+    /// @notice A running auction that may act now: the feed lives, the grace and the delay before the first bid are over.
+    function standing(uint256 account) public view returns (Standing memory s) {
+        Auction storage a = _running(account);
+        if (oracle.level() >= 3) revert Level(3);
+        s.p = _params(a.version);
+        s.health = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        if (s.health.stale) revert Stale(account);
+        _clocks(account, s.health.underlyings, s.p.grace);
+        uint256 rounds;
+        (s.t, rounds) = _elapsed(a, s.health.underlyings);
+        bool early = block.timestamp < a.flaggedAt + s.p.bidDelay || s.t < s.p.bidDelay || rounds < s.p.bidRounds;
+        if (early) revert NotYet(account);
+        s.left = fundLeft(s.p, s.health.mm, a.spent);
+        s.offer = _offer(s.health, s.p, rhoAt(s.p, s.t), s.left);
+    }
+
     /* ------------------------------------------------------------------------------------------------------
                                                        BUY
     ------------------------------------------------------------------------------------------------------ */
@@ -285,73 +369,74 @@ contract Liquidator {
         external
         returns (uint256 fraction, int256 paid)
     {
-        Auction storage a = _running(account);
-        AuctionParams memory p = _params(a.version);
-        Health memory h = _open(account, bidder, expected, a, p);
-        (uint256 t, uint256 rounds) = _elapsed(a, h.underlyings);
-        if (block.timestamp < a.flaggedAt + p.bidDelay || t < p.bidDelay || rounds < p.bidRounds) revert NotYet(account);
-        Offer memory o = _offer(h, p, rhoAt(p, t), fundLeft(p, h.mm, a.spent));
-        fraction = Math.min(most, o.fmax);
-        if (fraction < p.minSlice) revert NothingToDo();
-        paid = _sell(account, bidder, fraction, o, limit, false);
-        if (fraction == o.fmax) {
-            _end(account, a);
-            a.curedAt = 0;
-            emit Closed(account);
-        }
+        _may(account, bidder, expected);
+        Standing memory s = standing(account);
+        _turn(s.p);
+        fraction = Math.min(most, s.offer.fmax);
+        if (fraction < s.p.minSlice) revert NothingToDo();
+        paid = _sell(account, bidder, fraction, s, limit, false);
+        _sold(account, fraction == s.offer.fmax);
     }
 
     /// @notice The backstop takes the whole account at rhoTake: once the clock has passed it and the account is below
     /// hTake, or after t1.
     function takeover(uint256 account, uint256 receiver, int256 limit, uint256 expected) external returns (int256 paid) {
         if (!backstop[address(uint160(receiver))]) revert Unauthorised();
-        Auction storage a = _running(account);
-        AuctionParams memory p = _params(a.version);
-        Health memory h = _open(account, receiver, expected, a, p);
-        (uint256 t,) = _elapsed(a, h.underlyings);
-        bool low = h.equity < int256(h.mm * p.hTake / WAD);
-        if (rhoAt(p, t) < p.rhoTake || !(low || t > p.t1)) revert NotYet(account);
-        Offer memory o = _offer(h, p, p.rhoTake, fundLeft(p, h.mm, a.spent));
-        _spendTake(p, h.mm);
-        paid = _sell(account, receiver, WAD, o, limit, true);
+        _may(account, receiver, expected);
+        Standing memory s = standing(account);
+        _turn(s.p);
+        bool low = s.health.equity < int256(s.health.mm * s.p.hTake / WAD);
+        if (s.offer.rho < s.p.rhoTake || !(low || s.t > s.p.t1)) revert NotYet(account);
+        _spendTake(s.p, s.health.mm);
+        s.offer = _offer(s.health, s.p, s.p.rhoTake, s.left);
+        paid = _sell(account, receiver, WAD, s, limit, true);
+        _sold(account, true);
+    }
+
+    /// @dev The caller acts for the bidder, who is not the owner, and the account is what was looked at.
+    function _may(uint256 account, uint256 bidder, uint256 expected) internal view {
+        if (!clearing.mayAct(bidder, msg.sender)) revert Unauthorised();
+        if (uint160(account) == uint160(bidder)) revert SelfBid(account);
+        uint256 actual = clearing.accountOf(account).changeId;
+        if (actual != expected) revert ChangedMeanwhile(expected, actual);
+    }
+
+    function _sell(uint256 account, uint256 bidder, uint256 f, Standing memory s, int256 limit, bool whole)
+        internal
+        returns (int256 paid)
+    {
+        Offer memory o = s.offer;
+        if (o.price + int256(o.fee) > limit) revert PriceAboveLimit(o.price + int256(o.fee), limit);
+        paid = Fixed.mulUp(o.price, int256(f));
+        uint256 fee = Fixed.mulUp(o.fee, f);
+        uint256 fromFund = paid < 0 ? uint256(-paid) : 0;
+        if (fromFund != 0) _spend(account, fromFund);
+        clearing.slice(Fill(account, bidder, f, paid, fee, fee * s.p.reserveShare / WAD, fromFund));
+        emit Sold(account, bidder, whole, f, o.rhoPaid, paid, fee, o.equity, o.mm);
+    }
+
+    /// @dev After a sale: the auction ends when all was sold that may be.
+    function _sold(uint256 account, bool last) internal {
+        if (!last) return note(account);
+        Auction storage a = auctions[account];
         _end(account, a);
         a.curedAt = 0;
         emit Closed(account);
     }
 
-    /// @dev Checks common to both ways of buying; the account as it stands at the bid price.
-    function _open(uint256 account, uint256 bidder, uint256 expected, Auction storage a, AuctionParams memory p)
-        internal
-        returns (Health memory h)
-    {
-        _turn(p);
-        if (!clearing.mayAct(bidder, msg.sender)) revert Unauthorised();
-        if (uint160(account) == uint160(bidder)) revert SelfBid(account);
-        if (oracle.level() >= 3) revert Level(3);
-        uint256 actual = clearing.accountOf(account).changeId;
-        if (actual != expected) revert ChangedMeanwhile(expected, actual);
-        h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
-        if (h.stale) revert Stale(account);
-        _clocks(account, h.underlyings, p.grace);
+    /* ------------------------------------------------------------------------------------------------------
+                                                   WATERFALL
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @notice The fund pays for an account outside of a sale.
+    function spend(uint256 account, uint256 amount) external onlyWaterfall {
+        _turn(_params(auctions[account].version));
+        _spend(account, amount);
     }
 
-    function _sell(uint256 account, uint256 bidder, uint256 f, Offer memory o, int256 limit, bool whole)
-        internal
-        returns (int256 paid)
-    {
-        if (o.price + int256(o.fee) > limit) revert PriceAboveLimit(o.price + int256(o.fee), limit);
-        paid = Fixed.mulUp(o.price, int256(f));
-        o.fee = Fixed.mulUp(o.fee, f);
-        o.price = paid;
-        uint256 fromFund = paid < 0 ? uint256(-paid) : 0;
-        auctions[account].spent += uint104(fromFund);
-        fundSpent += uint104(fromFund);
-        clearing.slice(account, bidder, f, paid, o.fee, fromFund);
-        _sold(account, bidder, f, o, whole);
-    }
-
-    function _sold(uint256 account, uint256 bidder, uint256 f, Offer memory o, bool whole) internal {
-        emit Sold(account, bidder, whole, f, o.rhoPaid, o.price, o.fee, o.equity, o.mm);
+    /// @notice The account was closed out: its auction is over.
+    function finish(uint256 account) external onlyWaterfall {
+        _sold(account, true);
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -362,6 +447,12 @@ contract Liquidator {
     function _turn(AuctionParams memory p) internal {
         if (block.timestamp < epochStart + p.epoch) return;
         (epochStart, fundSpent, taken) = (uint40(block.timestamp), 0, 0);
+    }
+
+    function _spend(uint256 account, uint256 amount) internal {
+        auctions[account].spent += uint104(amount);
+        fundSpent += uint104(amount);
+        emit FundSpent(account, amount);
     }
 
     function _spendTake(AuctionParams memory p, uint256 mm) internal {

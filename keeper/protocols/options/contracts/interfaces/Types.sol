@@ -25,6 +25,17 @@ struct Health {
     bool stale; //             the feed of one of them is older than its maximum age
 }
 
+/// @notice One purchase of a slice, as `Clearing` carries it out.
+struct Fill {
+    uint256 account;
+    uint256 bidder;
+    uint256 fraction; //       wad of everything; WAD moves all exactly
+    int256 paid; //            usd, by the bidder; negative: he receives
+    uint256 fee; //            usd, by the bidder
+    uint256 toReserve; //      usd, the part of the fee that goes to the gamma reserve
+    uint256 fromFund; //       usd
+}
+
 /// @notice Which price a portfolio is valued at.
 enum Price {
     Spot, //     as published
