@@ -102,8 +102,10 @@ class House(OptionsWorld):
         self.follow()
 
     def fall(self, *spot: float, seconds: int = 120) -> None:
-        """New prices, for long enough that every mark has followed."""
+        """New prices, for long enough that every mark has followed; the smile stays what it was."""
         self.ripen(seconds, spot)
+        for i, expiry in enumerate(EXPIRIES):
+            self.publish_smile(0, expiry, 700_000 - 50_000 * i)
 
     def skip(self, to: int, spot: Sequence[float] | None = None) -> None:
         """Nobody publishes until ``to``; then everybody does."""
@@ -127,8 +129,9 @@ class House(OptionsWorld):
         record = self.state.account(account)
         return portfolio(record, self.state.clearing()) if record else Portfolio(0, ())
 
-    def health(self, name: str, mode: Price = Price.BID) -> Health:
-        return market(self.book, self.state.version(), self.now, mode).assess(self.holds(name))
+    def health(self, name: str, mode: Price = Price.BID, later: int = 0) -> Health:
+        """At the last block, or as many seconds after it."""
+        return market(self.book, self.state.version(), self.now + later, mode).assess(self.holds(name))
 
     def size(self, name: str, leg: Leg) -> int:
         return dict(self.holds(name).legs).get(word(leg) >> 128, 0)
