@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
 
 from keeper import loading
+from keeper.arming import Arming, planning
 from keeper.chain import rpc as wire
 from keeper.chain.endpoint import Endpoint
 from keeper.chain.follower import Follower
@@ -34,25 +34,15 @@ from keeper.chain.rpc import RpcError
 from keeper.chain.standing import Standings
 from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
-from keeper.core.planner import Limits
 from keeper.daemon import TROUBLE, Daemon, nothing
-from keeper.errors import Broken, ChainLost, Misconfigured, Retry, SecretUnusable
+from keeper.errors import ChainLost, Misconfigured, Retry
 from keeper.model import Address, BlockBatch, BlockRef
-from keeper.observe import redact
 from keeper.ports import Adapter, ChainSource, Executor, Strategy, Transactions, Watcher
 from keeper.protocols.desk import appointments, directly, operators, through
-from keeper.settings import Chain, Settings, Signer
-from keeper.settings.checks import LOCAL_CHAINS
+from keeper.settings import Chain, Settings
 from keeper.simulation.node import Anvil
-from keeper.tx import keys
 from keeper.tx.dry import DryRun
-from keeper.tx.fees import Policy
-from keeper.tx.journal import Binding, Journal
-from keeper.tx.manager import Manager
-from keeper.tx.settings import Settings as TxSettings
-from keeper.tx.signer import Signer as Signing
-from keeper.tx.signer import local_signer
-from keeper.units import GWEI
+from keeper.tx.lanes import Purse
 
 log = structlog.get_logger("keeper")
 Step = Callable[[BlockRef], Awaitable[bool]]
@@ -145,6 +135,7 @@ class _Assembly:
         self.name, self.chain = _only(settings)
         self.desks = loading.desks(settings)  # before anything is started: most mistakes show here
         self.since = min(adapter.interests(Nothing()).since for adapter, _ in self.desks)
+        self.arming = Arming(settings, self.name, self.chain, isinstance(mode, Live))
         self.replay: Replay | None = None
         self.standings: Standings | None = None  # of several endpoints
         self.beside: list[Callable[[], Awaitable[None]]] = []  # what runs for as long as the daemon does
@@ -159,7 +150,8 @@ class _Assembly:
         if self.settings.record.enabled and (self.mode == Live() or self.mode == Dry(recorded=True)):
             await self._recorded(urls[:1])  # forks and replays can be had again from what they are made of
         kernel = await self._kernel(node)
-        parts = (kernel, self._source(urls, kernel), transactions, node, signer.address, SystemClock())
+        purse = Purse(node, self.arming.addresses or [signer])
+        parts = (kernel, self._source(urls, kernel), transactions, purse, signer, SystemClock())
         return Keeper(Daemon(*parts, self.watchers, self.step, self.beside), kernel, node, self.replay)
 
     # ── the chain ──
@@ -196,13 +188,13 @@ class _Assembly:
             _check(self.settings, self.name, self.chain, found)
         return found
 
-    def _stepped(self, node: Node, anvil: Anvil | None, signer: Signing) -> Executor:
+    def _stepped(self, node: Node, anvil: Anvil | None, signer: Address) -> Executor:
         """Where transactions go, and what makes the next block."""
         if anvil is None:
             return node
         if isinstance(self.mode, Backtest):
             held = Held()
-            self.replay = Replay(anvil, self.mode.recording, signer.address, held.raws)
+            self.replay = Replay(anvil, self.mode.recording, signer, held.raws)
             self.step = self.replay.step
             return held
         self.step = Blocks(anvil, self.chain.block_time // 1000).step
@@ -231,41 +223,23 @@ class _Assembly:
 
     # ── transactions ──
 
-    async def _signer(self, node: Node, chain_id: int) -> Signing:
+    async def _signer(self, node: Node, chain_id: int) -> Address:
+        """Who acts: the first of our keys, or whom a dry run simulates as."""
         if isinstance(self.mode, Dry):
-            return _Nobody(await self._operator(node), chain_id)
-        if len(self.settings.signers) != 1:
-            raise Misconfigured(
-                f"{len(self.settings.signers)} signers are configured", help="one keeper signs with one"
-            )
-        key = _key(next(iter(self.settings.signers.values())), chain_id)
-        desk = _desk(self.desks)
-        allowed = None if desk is None else frozenset({(desk, through(desk)((), 0).data[:4])})
-        return local_signer(key, chain_id, allowed)
+            return await self._operator(node)
+        self.arming.unlock(chain_id, _desk(self.desks))
+        return self.arming.addresses[0]
 
-    async def _transactions(self, node: Node, executor: Executor, signer: Signing) -> Transactions:
+    async def _transactions(self, node: Node, executor: Executor, signer: Address) -> Transactions:
         if isinstance(self.mode, Dry):
-            return DryRun(node, signer.address)
-        mode = type(self.mode).__name__.lower()
-        journal = Journal(self._journal(), Binding(signer.chain_id, await node.genesis_hash(), signer.address, mode))
-        self.stack.callback(journal.close)
-        cap, depth = self.settings.risk.max_gas_price, self.chain.confirmations
-        policy = Policy(cap, tip_floor=min(GWEI // 10, cap), tip_cap=min(50 * GWEI, cap))
-        tuned = TxSettings(policy, depth, max(64, depth), max_in_flight=self.settings.risk.max_inflight)
+            return DryRun(node, signer)
+        percentile = self.arming.tuned.fees.percentile
 
         async def rewards(head: BlockRef) -> Sequence[int]:
-            history = await node.fee_history(5, [policy.percentile], head.number)
+            history = await node.fee_history(5, [percentile], head.number)
             return [row[0] for row in history.rewards]
 
-        return Manager(_Both(node, executor), journal, signer, tuned, rewards)
-
-    def _journal(self) -> Path:
-        """A live journal outlives the process; that of a fork or a backtest ends with it."""
-        if not isinstance(self.mode, Live):
-            return Path(self.stack.enter_context(TemporaryDirectory(prefix="keeper-"))) / "journal.db"
-        folder = self.settings.keeper.state
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{self.name}.live.db"
+        return self.arming.lanes(_Both(node, executor), await node.genesis_hash(), rewards, self.stack)
 
     async def _operator(self, node: Node) -> Address:
         """Whom a dry run simulates as, for it has no key: the last who was allowed to act for the desk."""
@@ -280,8 +254,7 @@ class _Assembly:
         return found[-1] if found else bytes(20)
 
     async def _kernel(self, node: Node) -> Kernel:
-        risk, desk = self.settings.risk, _desk(self.desks)
-        limits = Limits(risk.max_inflight, risk.max_fee_per_tx, risk.min_profit)
+        desk, limits = _desk(self.desks), planning(self.settings)
         wrap = directly if desk is None else through(desk)
         return Kernel(self.desks, await node.block(max(0, self.since - 1)), self.chain.block_time // 1000, wrap, limits)
 
@@ -292,16 +265,6 @@ class _Both:
     def __init__(self, node: Node, executor: Executor) -> None:
         self.call, self.receipt, self.nonce, self.balance = node.call, node.receipt, node.nonce, node.balance
         self.send = executor.send
-
-
-class _Nobody:
-    """The signer of a dry run: an address without a key."""
-
-    def __init__(self, address: Address, chain_id: int) -> None:
-        self.address, self.chain_id = address, chain_id
-
-    def sign(self, *args: Any) -> tuple[bytes, bytes]:
-        raise Broken("a dry run was asked to sign")
 
 
 class Nothing:
@@ -356,19 +319,6 @@ def _desk(desks: Sequence[tuple[Adapter, Sequence[Strategy]]]) -> Address | None
     if len(found) > 1:
         raise Misconfigured("the protocols name different desks", help="one keeper has one desk, or none")
     return found.pop()
-
-
-def _key(signer: Signer, chain_id: int) -> keys.Key:
-    if signer.keystore is not None and signer.password is not None:
-        key = keys.keystore(signer.keystore, signer.password.reveal)
-    elif signer.key is None or chain_id not in LOCAL_CHAINS:
-        raise SecretUnusable(
-            f"a raw key is refused on chain {chain_id}", help="import it into a keystore; raw keys are for local chains"
-        )
-    else:
-        key = keys.from_hex(signer.key.reveal())
-    redact.register(key.reveal().hex())
-    return key
 
 
 __all__ = ["Backtest", "Dry", "Fork", "Keeper", "Live", "Mode", "keeper", "record"]

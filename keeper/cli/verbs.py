@@ -112,6 +112,18 @@ def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--origin", action="store_true", help="with show: where each value comes from")
 
 
+def _journal(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("ls", "show", "verify"), help="list, show one intent, or prove it unharmed")
+    parser.add_argument("which", nargs="?", metavar="HASH", help="with show: how an intent or a transaction begins")
+    parser.add_argument("--all", action="store_true", help="with ls: what is final too")
+    parser.add_argument("--file", metavar="FILE", help="a journal; default: every one in the state folder")
+
+
+def _switch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("to", nargs="?", choices=("run", "pause", "drain", "halt"), help="without it: where it stands")
+    parser.add_argument("--reason", default="", metavar="WORDS", help="kept with it")
+
+
 def _none(_parser: argparse.ArgumentParser) -> None:
     pass
 
@@ -120,8 +132,10 @@ VERBS = {
     "demo": Verb("Start", "a whole market in a crash, and the keeper at work in it", "keeper demo --seed 7", _demo),
     "world": Verb("Start", "the demo's market, left running for the other verbs", "keeper world --pace 1", _world),
     "run": Verb("Run", "follow the chain, decide, and send if armed", "keeper run -c config/keeper.toml", _run),
+    "switch": Verb("Run", "pause, drain or halt a running keeper", "keeper switch pause --reason audit", _switch),
     "scan": Verb("Look", "who is near liquidation, and what it would pay", "keeper scan --limit 20", _scan),
     "explain": Verb("Look", "one account: state, sums, decision and why", "keeper explain 0x52908400…", _explain),
+    "journal": Verb("Look", "what was signed, and what became of it", "keeper journal ls --all", _journal),
     "margin": Verb("Look", "what a portfolio must hold, line by line", "keeper margin config/margin/srm.json", _margin),
     "record": Verb("Data", "write what the chain says to a recording", "keeper record --blocks 7200", _record),
     "backtest": Verb("Data", "replay a recording and report", "keeper backtest recordings/crash", _backtest),

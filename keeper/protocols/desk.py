@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
 
 from keeper.errors import Broken
 from keeper.model import Address, Call, Log, LogFilter
@@ -19,6 +23,16 @@ RULES: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("Clearing", "withdraw"): (0, 3),
     ("SpotPool", "swap"): (3,),
 }
+
+# Where a call says what it costs at worst, so that the contract enforces it: contract, function -> argument, kind.
+# A "most" is a signed amount that may not be paid above, a "least" an amount that may not be received below.
+BOUNDS: Mapping[tuple[str, str], tuple[int, str]] = {
+    ("Liquidator", "bid"): (3, "most"),
+    ("Liquidator", "takeover"): (2, "most"),
+    ("SpotPool", "swap"): (2, "least"),
+}
+BOUNDLESS = 2**127  # no amount that anybody means is as large
+APPROVE = bytes.fromhex("095ea7b3")
 
 
 def pins(words: Iterable[int], desk: Address) -> list[tuple[int, int, int]]:
@@ -60,6 +74,43 @@ def through(desk: Address) -> Callable[[tuple[Call, ...], int], Call]:
         return Call(desk, contract.call("run", listed, [], deadline))
 
     return wrap
+
+
+def terms(data: bytes) -> int:
+    """What the chain will hold a ``run`` to: its deadline (timestamp).
+
+    ValueError when it does nothing, when a call in it has no bound on what it costs, or when something would still be
+    approved after it.
+    """
+    try:
+        calls, _, deadline = decode(_contract().functions["run"].inputs, data[4:])
+    except (DecodingError, OverflowError) as error:
+        raise ValueError(f"it cannot be read: {error}") from None
+    if not calls:
+        raise ValueError("it does nothing")
+    approved = dict[tuple[str, bytes], int]()
+    for target, call in calls:
+        _bounded(call)
+        if call[:4] == APPROVE:
+            approved[target, call[4:36]] = int.from_bytes(call[36:68])
+    if left := [target for (target, _), amount in approved.items() if amount]:
+        raise ValueError(f"an approval of {left[0]} would be left standing")
+    return int(deadline)
+
+
+def _bounded(call: bytes) -> None:
+    """ValueError unless the amount that bounds a call is one that somebody means."""
+    word, kind = _bounds().get(call[:4], (0, ""))
+    amount = int.from_bytes(call[4 + 32 * word : 36 + 32 * word], signed=kind == "most")
+    if (kind == "most" and amount >= BOUNDLESS) or (kind == "least" and amount == 0):
+        raise ValueError(f"call {call[:4].hex()} has no bound on what it costs")
+
+
+@cache
+def _bounds() -> Mapping[bytes, tuple[int, str]]:
+    """By selector."""
+    contracts = load("keeper.protocols.options")
+    return {contracts[c].functions[f].selector: bound for (c, f), bound in BOUNDS.items()}
 
 
 def directly(calls: tuple[Call, ...], deadline: int) -> Call:

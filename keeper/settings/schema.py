@@ -41,6 +41,8 @@ Folder = Annotated[Path, BeforeValidator(path)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Addresses = Annotated[Endpoints, PlainValidator(Endpoints), PlainSerializer(Endpoints.shown)]
 
+Url = Annotated[Endpoint, PlainValidator(Endpoint), PlainSerializer(str)]
+
 
 def _written(default: str, *, gt: int | None = None) -> Any:
     """A default in the spelling that operators use."""
@@ -108,11 +110,51 @@ class Strategy(Section):
 
 
 class Risk(Section):
-    max_gas_price: Wei = _written("200 gwei")  # per gas
-    max_fee_per_tx: Wei = _written("0.05 ETH")
+    max_gas_price: Wei = _written("200 gwei", gt=0)  # per gas
+    max_fee_per_tx: Wei = _written("0.05 ETH", gt=0)
+    max_fee_per_hour: Wei = _written("0.5 ETH", gt=0)  # worst case of what is in flight, and what was paid
+    max_fee_per_day: Wei = _written("2 ETH", gt=0)
+    max_value_per_tx: Wei = _written("0 wei")
+    max_deadline: Milliseconds = _written("5m", gt=0)  # ahead of the head, in a call's own words
+    max_signatures: int = Field(default=600, gt=0)  # per minute
     max_inflight: int = Field(default=4, gt=0)
     min_profit: Usd = _written("$5")
     reserve: Usd = _written("$0")
+    max_reverts: int = Field(default=8, gt=0)  # in a row
+    max_lost: Wei = _written("0.1 ETH", gt=0)  # by reverts in a row
+    retries: int = Field(default=3, gt=0)  # of one account, until it is left alone
+    quarantine: Milliseconds = _written("1h", gt=0)
+
+    @model_validator(mode="after")
+    def _caps_nest(self) -> Self:
+        if not self.max_fee_per_tx <= self.max_fee_per_hour <= self.max_fee_per_day:
+            raise ValueError("needs max_fee_per_tx <= max_fee_per_hour <= max_fee_per_day")
+        return self
+
+
+class Tx(Section):
+    finality: int = Field(default=64, gt=0)  # blocks until nothing is looked at again
+    bump_after: int = Field(default=3, gt=0)  # blocks without inclusion
+    tip_percentile: int = Field(default=60, gt=0, le=100)
+    tip_floor: Wei = _written("0.1 gwei", gt=0)
+    tip_cap: Wei = _written("50 gwei", gt=0)
+    urgent_slots: int = Field(default=1, ge=0)  # of max_inflight, kept free of housekeeping
+    route: Literal["public", "private", "fallback"] = "public"
+    private_blocks: int = Field(default=5, gt=0, le=25)
+    adopt: bool = False
+
+    @model_validator(mode="after")
+    def _tips_fit(self) -> Self:
+        if self.tip_floor > self.tip_cap:
+            raise ValueError("needs tip_floor <= tip_cap")
+        return self
+
+
+class Relay(Section):
+    url: Url
+    key: Secret
+    method: Literal["eth_sendPrivateTransaction", "eth_sendBundle"] = "eth_sendPrivateTransaction"
+    timeout: Milliseconds = _written("2s", gt=0)
 
 
 class Record(Section):
@@ -137,6 +179,8 @@ class Settings(BaseSettings):
     protocols: dict[str, Protocol] = Field(default_factory=dict)
     strategies: dict[str, Strategy] = Field(default_factory=dict)
     risk: Risk = Risk()
+    tx: Tx = Tx()
+    relay: Relay | None = None
     record: Record = Record()
     log: Log = Log()
 

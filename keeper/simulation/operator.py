@@ -49,6 +49,8 @@ protocols = ["options"]
 
 [risk]
 max_inflight = 32
+max_signatures = 100000
+max_reverts = 1000
 
 [record]
 enabled = true

@@ -61,11 +61,16 @@ class LocalSigner:
 
 def local_signer(key: Key, chain_id: int, allowed: Allowed | None = None, budget: Budget | None = None) -> LocalSigner:
     """A signer on the fastest curve that is installed."""
-    try:
-        address, curve = coincurve_curve(key)
-    except ImportError:
-        address, curve = eth_account_curve(key)
+    address, curve = curve_of(key)
     return LocalSigner(address, chain_id, curve, Guard(chain_id, address, allowed, budget))
+
+
+def curve_of(key: Key) -> tuple[Address, Curve]:
+    """The address of a key, and what signs with it."""
+    try:
+        return coincurve_curve(key)
+    except ImportError:
+        return eth_account_curve(key)
 
 
 def encoded(chain: bytes, nonce: int, call: Call, gas: int, max_fee: int, tip: int) -> bytes:

@@ -14,7 +14,7 @@ FILES = {
 
 FLOOR = "model units errors"
 SHELL = f"{FLOOR} ports clock observe.redact"
-HOUSE = f"{SHELL} core margin protocols tx chain observe simulation testing settings daemon loading"
+HOUSE = f"{SHELL} core margin protocols tx chain observe simulation testing settings daemon loading arming"
 ARROWS = {  # the longest name that fits decides; beside this, everyone may import their own package
     "keeper": "",
     "keeper.model": "",
@@ -36,6 +36,7 @@ ARROWS = {  # the longest name that fits decides; beside this, everyone may impo
     "keeper.settings": "errors units observe.redact",
     "keeper.daemon": f"{SHELL} core",
     "keeper.loading": f"{SHELL} protocols settings",
+    "keeper.arming": f"{SHELL} core protocols tx settings",
     "keeper.bootstrap": HOUSE,
     "keeper.cli": f"{HOUSE} bootstrap",
     "keeper.__main__": "cli",

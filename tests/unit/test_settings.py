@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keeper.settings import Settings, Unusable, load
+from keeper.settings import Risk, Settings, Unusable, load
 from keeper.settings.located import CODES
 
 KEEPERS = Path(__file__).parents[2] / "config"
@@ -142,7 +142,7 @@ def test_three_mistakes_are_three_located_errors(desk: Desk) -> None:
         "  config/0.toml:2:1\n"
         '  2 | min_proffit = "$25"\n'
         '    | ^^^^^^^^^^^ did you mean "min_profit"?\n'
-        "  help: known here: max_fee_per_tx, max_gas_price, max_inflight, min_profit, reserve\n"
+        f"  help: known here: {', '.join(sorted(Risk.model_fields))}\n"
         "\n"
         "error KC103: risk.max_inflight needs a whole number\n"
         "  config/0.toml:3:16\n"
@@ -153,7 +153,7 @@ def test_three_mistakes_are_three_located_errors(desk: Desk) -> None:
         "  config/0.toml:5:2\n"
         "  5 | [rsk]\n"
         '    |  ^^^ did you mean "risk"?\n'
-        "  help: known here: chains, keeper, log, protocols, record, risk, schema, signers, strategies"
+        "  help: known here: chains, keeper, log, protocols, record, relay, risk, schema, signers, strategies, tx"
     )
 
 
@@ -337,7 +337,7 @@ def test_the_shipped_files_are_good() -> None:
 
 def test_the_annotated_file_states_every_default_as_it_is(desk: Desk) -> None:
     shipped, defaults = load([KEEPERS / "keeper.toml"], environ={}).dump(), desk.load().dump()
-    sections = ("schema", "keeper", "risk", "record", "log")
+    sections = ("schema", "keeper", "risk", "tx", "record", "log")
     assert {name: shipped[name] for name in sections} == {name: defaults[name] for name in sections}
 
 
@@ -351,5 +351,5 @@ def test_the_annotated_file_names_every_option() -> None:
         for one in (model, *getattr(model, "__args__", ()))
         for name, field in getattr(one, "model_fields", {}).items()
     }
-    sections = {"keeper", "chains", "signers", "protocols", "strategies", "risk", "record", "log"}
+    sections = {"keeper", "chains", "signers", "protocols", "strategies", "risk", "tx", "relay", "record", "log"}
     assert wanted - named - sections == set()

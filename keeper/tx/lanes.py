@@ -1,0 +1,94 @@
+"""Several keys as one: each a lane with a journal and nonces of its own, so that one that is stuck holds up no other.
+
+What must be one is one: an intent or a subject that one lane has, no other takes, and all lanes draw on one budget.
+Housekeeping goes to the last lane as long as that has room, which leaves the others to what is urgent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from keeper.errors import Broken, RiskHalt
+from keeper.model import Address, BlockRef, Reason, TxEvent, TxIntent, TxState
+from keeper.ports import StateReader
+from keeper.tx.manager import Manager
+
+log = structlog.get_logger()
+
+# The lane's own trouble, and not the intent's: another lane may take it.
+BUSY: Final = frozenset(
+    {Reason.RISK_TX_LIMIT, Reason.NONCE_GAP, Reason.INVENTORY_SHORT, Reason.RPC_DEGRADED, Reason.PAUSED}
+)
+
+
+class Lanes:
+    """Implements ``ports.Transactions`` for several keys on one chain."""
+
+    def __init__(self, managers: Sequence[Manager]) -> None:
+        if not managers:
+            raise Broken("no key to sign with")
+        self._lanes = list(managers)  # those whose key is not halted
+
+    async def recover(self) -> Sequence[TxEvent]:
+        return await self._each(lambda manager: manager.recover())
+
+    async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
+        return await self._each(lambda manager: manager.on_block(head))
+
+    async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
+        """By the first lane that has room for it, the least busy first."""
+        for manager in self._lanes:
+            known = manager.lane.journal.state_of(intent.id)
+            if known is not None:
+                return [TxEvent(intent.id, known, why=Reason.INFLIGHT_DUPLICATE)]
+        if self._taken(intent):
+            return [TxEvent(intent.id, TxState.ABANDONED, why=Reason.INFLIGHT_DUPLICATE, detail=intent.subject)]
+        events: Sequence[TxEvent] = ()
+        for manager in self._order(intent):
+            events = await manager.submit(intent, head)
+            if events[-1].state is not TxState.ABANDONED or events[-1].why not in BUSY:
+                break
+        return events
+
+    def _taken(self, intent: TxIntent) -> bool:
+        open = (flight for manager in self._lanes for flight in manager.lane.unmined())
+        return bool(intent.subject) and any(flight.intent.subject == intent.subject for flight in open)
+
+    def _order(self, intent: TxIntent) -> list[Manager]:
+        lanes = self._lanes if intent.urgent else self._lanes[::-1]
+        return sorted(lanes, key=lambda manager: len(list(manager.lane.unmined()))) if intent.urgent else list(lanes)
+
+    async def _each(self, act: Callable[[Manager], Awaitable[Sequence[TxEvent]]]) -> list[TxEvent]:
+        """All lanes, side by side. A halted key leaves; the last one takes the keeper with it."""
+        lanes = list(self._lanes)
+        results = await asyncio.gather(*(act(manager) for manager in lanes), return_exceptions=True)
+        events = list[TxEvent]()
+        for manager, result in zip(lanes, results, strict=True):
+            if isinstance(result, RiskHalt) and len(self._lanes) > 1:
+                log.error("tx.lane_halted", address=f"0x{manager.lane.signer.address.hex()}", why=str(result))
+                self._lanes.remove(manager)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                events += result
+        return events
+
+
+class Purse:
+    """What several keys have, as if it were one: for the ledger."""
+
+    def __init__(self, reader: StateReader, addresses: Sequence[Address]) -> None:
+        self.call, self.receipt = reader.call, reader.receipt
+        self._reader, self._addresses = reader, addresses
+
+    async def nonce(self, address: Address) -> int:
+        """Transactions of all keys."""
+        return sum(await asyncio.gather(*map(self._reader.nonce, self._addresses)))
+
+    async def balance(self, address: Address) -> int:
+        """Wei of all keys."""
+        return sum(await asyncio.gather(*map(self._reader.balance, self._addresses)))
