@@ -29,7 +29,7 @@ from keeper.settings.bind import bind
 from keeper.settings.located import Problem, did_you_mean
 from keeper.settings.positions import Keys
 from keeper.settings.quantities import COIN, DURATION, MONEY
-from keeper.settings.secrets import ENVIRON, Endpoints, Secret, path
+from keeper.settings.secrets import ENVIRON, Endpoint, Endpoints, Secret, path
 from keeper.settings.sources import Source, Sources
 
 T = TypeVar("T")
