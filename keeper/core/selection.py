@@ -31,6 +31,7 @@ NODES: Final = 400  # steps of the enumeration for larger sets
 ROUNDS: Final = (60, 30, 30, 30, 30, 30)  # steps of the dual, each time that the binding scenarios are looked for again
 CORE: Final = 96  # items that the search looks at
 CHUNK: Final = 128  # items looked at together
+NONE: Final = 0.5  # in place of no room at all: the least use is then twice what there is
 SLACK: Final = 1e-12  # relative; float64 sums of a thousand terms are better than this
 
 
@@ -132,8 +133,8 @@ class _Search:
         self.unit = float(max(item.value for item in items))
         self.v = _floats([item.value for item in items]) / self.unit
         self.a = _floats([x for i in items for x in i.uses]).reshape(n, -1)
-        self.a /= _floats([max(row, 1) for row in room.rows])
-        margin, shape = max(room.margin, 1), (len(room.losses), len(room.losses[0]) if room.losses else 0)
+        self.a /= _floats([row or NONE for row in room.rows])
+        margin, shape = room.margin or NONE, (len(room.losses), len(room.losses[0]) if room.losses else 0)
         self.base = _floats([x for row in room.losses for x in row]).reshape(shape) / margin
         none = ((0,) * shape[1],) * shape[0]
         flat = [x for i in items for row in i.losses or none for x in row]
@@ -328,7 +329,7 @@ class _Search:
         return np.sort(np.argsort(lost, kind="stable")[:CORE])
 
 
-def _floats(numbers: Sequence[int]) -> Floats:
+def _floats(numbers: Sequence[float]) -> Floats:
     return np.fromiter(numbers, np.float64, len(numbers))
 
 

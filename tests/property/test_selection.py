@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keeper.core.selection import EXACT, Item, Room, select
@@ -46,6 +46,8 @@ def small(draw: st.DrawFn) -> tuple[list[Item], Room]:
 
 
 @settings(max_examples=300, deadline=None)
+@example(([Item(1, 0, (0, 0), ((0, 0), (0, 1)))], Room((0, 0), ((0, 0), (0, 0)), 0)))
+@example(([Item(1, 0, (1, 0), ())], Room((0, 0))))
 @given(small())
 def test_small_sets_are_chosen_as_by_trying_all(case: tuple[list[Item], Room]) -> None:
     items, room = case
