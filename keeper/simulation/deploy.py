@@ -118,7 +118,7 @@ def deploy(
     oracle = driver.deploy(governor, c["Oracle"], (publisher, governor, governor, *astuple(config)))
     for u, usual in enumerate(USUAL[: len(sets.risk.depths)]):
         driver.send(governor, oracle, c["Oracle"].call("register", u, usual))
-    params = driver.deploy(governor, c["Params"], governor, delay)
+    params = driver.deploy(governor, c["Params"], governor, governor, delay)
     risk = driver.deploy(governor, c["Risk"], oracle, params)
     clearing = driver.deploy(governor, c["Clearing"], oracle, params, risk, tokens[0])
     liquidator = driver.deploy(governor, c["Liquidator"], clearing)

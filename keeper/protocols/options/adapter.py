@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from keeper.errors import AdapterFault
@@ -101,7 +101,8 @@ class Options:
         h = trigger.assess(pf)
         if h.clamped and not h.healthy:
             h = _at_both(h, pf, trigger, spot)
-        return HealthReport(key, at, h.equity, h.mm, h.worst)
+        kinder = h if h.healthy else _phased(view, h, pf, at)
+        return HealthReport(key, at, kinder.equity, kinder.mm, h.worst)
 
     # ── what can be done ──
 
@@ -190,6 +191,16 @@ def _at_both(h: Health, pf: Portfolio, trigger: Market, spot: Market) -> Health:
     named = (h.worst, spot.assess(pf).worst)
     kinder = (max((trigger.assess(pf, n), spot.assess(pf, n)), key=_margin) for n in named)
     return min(kinder, key=_margin)
+
+
+def _phased(view: View, h: Health, pf: Portfolio, at: Moment) -> Health:
+    """While a new set is phased in, the old one must condemn an account too, at both prices."""
+    ramp = State(view).ramp()
+    growth = ramp.growth(at.timestamp)
+    if growth is None:
+        return h
+    olds = (market(view, ramp.previous, at.timestamp, mode).assess(pf) for mode in (Price.TRIGGER, Price.SPOT))
+    return max(h, *(replace(old, mm=mul_up(old.mm, growth)) for old in olds), key=_margin)
 
 
 def _margin(h: Health) -> int:

@@ -14,7 +14,7 @@ from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
 from keeper.protocols import words
 from keeper.protocols.abi import load
 from keeper.protocols.options import oracle
-from keeper.protocols.options.params import ParamSet
+from keeper.protocols.options.params import ParamSet, Ramp
 from keeper.protocols.options.records import (
     Account,
     Asset,
@@ -165,6 +165,7 @@ def proposed(state: State, log: Log, ref: BlockRef) -> Changes:
 
 
 def accepted(state: State, log: Log, ref: BlockRef) -> Changes:
+    yield put(state, Key("ramp", 0), Ramp(state.version(), ref.timestamp))
     yield put(state, Key("current", 0), int.from_bytes(log.topics[1]))
 
 

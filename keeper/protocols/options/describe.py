@@ -10,7 +10,7 @@ from keeper.protocols.options import auction
 from keeper.protocols.options.oracle import Prices
 from keeper.protocols.options.params import Scenario
 from keeper.protocols.options.records import State, series_of
-from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio, standing
 from keeper.units import BPS, WAD
 
 STEPS = 60  # per cent of the price that are tried on each side
@@ -54,7 +54,7 @@ def _holdings(state: State, pf: Portfolio, at: Moment) -> list[tuple[str, str]]:
 def _standing(view: View, pf: Portfolio, at: Moment) -> list[tuple[str, str]]:
     lines = []
     for mode in Price:
-        h = market(view, State(view).version(), at.timestamp, mode).assess(pf)
+        h = standing(view, pf, at.timestamp, mode)
         lines.append((f"at {mode.name.lower()} price", _sums(h)))
     scenarios = State(view).params(State(view).version()).risk.scenarios
     worst = [_scenario(scenarios[h.worst >> 8 * u & 0xFF]) for u in range(3) if h.underlyings >> u & 1]

@@ -13,10 +13,11 @@ from typing import Final
 
 from keeper.units import WAD, div_trunc
 
-__all__ = ["cdf", "exp_wad", "ln_wad", "sqrt", "value"]
+__all__ = ["cdf", "density", "exp_wad", "growth", "ln_wad", "sqrt", "value"]
 
 MIN_W: Final = 10**9
 CUT: Final = 7_071_067_811_865_475_244
+PACE: Final = 165_838_847_552_801  # ln(1.01) / 60, wad per second, as in ``lib/Pace.sol``
 _LN2_96: Final = 54916777467707473351141471128
 _TAIL_A: Final = (
     650478250178244363,
@@ -62,6 +63,11 @@ def exp_wad(x: int) -> int:
     return (div_trunc(p, q) * 3822833074963236453042738258902158003155416615667) >> (195 - k)
 
 
+def growth(dt: int) -> int:
+    """``Pace.growth``: 1 % a minute, compounding; wad."""
+    return exp_wad(dt * PACE)
+
+
 def ln_wad(x: int) -> int:
     """``ln(x)``, wad; ValueError unless ``x`` > 0."""
     if x <= 0:
@@ -101,6 +107,12 @@ def cdf(x: int, e: int) -> int:
             b = ((b * z) >> 64) + c
         r = e * a // b
     return WAD - r if x > 0 else r
+
+
+def density(ln_fk: int, w: int) -> int:
+    """``Black76.density``: phi(d1), wad; ``w`` above 0."""
+    d = div_trunc(ln_fk * WAD, w) + (w >> 1)
+    return exp_wad(div_trunc(-(d * d), 2 * WAD)) * 398_942_280_401_432_678 // WAD
 
 
 @lru_cache(maxsize=1 << 16)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt
+from keeper.protocols.options.maths import exp_wad, growth, ln_wad, sqrt
 from keeper.units import WAD, YEAR, clamp, wad
 
-PACE: Final = 165_838_847_552_801  # ln(1.01) / 60, wad per second, as in ``lib/Pace.sol``
 MAX_ATM: Final = 5 * WAD
 ONE: Final = 10**9  # of the factors in a feed
 FEEDS: Final = 4
@@ -251,11 +250,6 @@ def ewma(mean: int, price: int, dt: int, t: int) -> int:
 def decay(x: int, dt: int, t: int) -> int:
     """x exp(-dt / t), rounded down."""
     return x * exp_wad(-(dt * WAD // t)) // WAD
-
-
-def growth(dt: int) -> int:
-    """``Pace.growth``: 1 % a minute, compounding; wad."""
-    return exp_wad(dt * PACE) if dt else WAD
 
 
 def _root(variance: int) -> int:

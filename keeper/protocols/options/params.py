@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
+from keeper.protocols.options.maths import growth
 from keeper.units import WAD, wad
 
 SET_TYPE: Final = (
@@ -18,6 +19,9 @@ SET_TYPE: Final = (
     "(uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
     "uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256))"
 )
+
+
+PHASE: Final = 14_400  # seconds in which a new set is phased in
 
 
 class Shock(IntEnum):
@@ -148,6 +152,18 @@ class ParamSet:
             tuple(Scenario.unpack(word) for word in scenarios),
         )
         return ParamSet(RiskParams(*(*scalars, *lists)), AuctionParams(*auction))
+
+
+class Ramp(NamedTuple):
+    """How a new set is phased in: the one before, and when the new one was accepted. ``Params.ramp``."""
+
+    previous: int = 0
+    accepted_at: int = 0
+
+    def growth(self, now: int) -> int | None:
+        """wad, of the old requirement, the limit of the new one; None when nothing is phased in."""
+        since = now - self.accepted_at
+        return growth(since) if self.previous and since < PHASE else None
 
 
 def span_scenarios() -> tuple[Scenario, ...]:

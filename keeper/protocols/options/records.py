@@ -10,6 +10,7 @@ breaker    0                         oracle.Breaker
 config     0                         oracle.Config
 params     version                   params.ParamSet
 current    0                         int, the accepted version
+ramp       0                         params.Ramp: the version before it
 clearing   0                         Clearing: insurance, loss index, assets
 queue      account                   Queue: an insolvency that has begun
 insolvent  account                   int, requirement while in auction with E < 0, usd
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple, cast
 from keeper.model import Key
 from keeper.ports import View
 from keeper.protocols.options.oracle import Breaker, Config, Feed, Smile, Step
-from keeper.protocols.options.params import ParamSet
+from keeper.protocols.options.params import ParamSet, Ramp
 from keeper.units import WAD
 
 
@@ -183,6 +184,9 @@ class State:
 
     def version(self) -> int:
         return cast("int | None", self._one("current")) or 0
+
+    def ramp(self) -> Ramp:
+        return cast("Ramp | None", self._one("ramp")) or Ramp()
 
     def params(self, version: int) -> ParamSet:
         return cast(ParamSet, self._one("params", version))

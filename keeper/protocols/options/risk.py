@@ -7,7 +7,7 @@ series in each scenario. It is made once per moment, price and parameter set, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -81,6 +81,17 @@ class Move(NamedTuple):
 
     by: int
     ln: int
+
+
+class Components(NamedTuple):
+    """``Types.Components``: what the loss of the worst scenario is made of, usd."""
+
+    loss: int
+    delta: int
+    gamma: int
+    vega: int
+    remainder: int
+    worst: int
 
 
 class Term(NamedTuple):
@@ -223,7 +234,7 @@ class Market:
         if by_underlying.keys() - range(len(self.params.depths)):
             raise LookupError("unknown underlying")
         for u in range(len(self.params.depths)):
-            legs, units = by_underlying.get(u, ()), self._collateral(pf, u)
+            legs, units = by_underlying.get(u, ()), self.collateral(pf, u)
             if not legs and not units:
                 deltas.append(0)
                 continue
@@ -244,7 +255,14 @@ class Market:
             deltas.append(book.delta + units)
         return Health(equity, mm, im, convex, loss, worst, used, clamped, stale, tuple(deltas))
 
-    def _collateral(self, pf: Portfolio, underlying: int) -> int:
+    def loss(self, pf: Portfolio, underlying: int, scenario: int) -> int:
+        """The weighted loss of one underlying in one scenario, usd."""
+        book = self._revalue((leg for leg in pf.legs if leg.series >> 112 == underlying), (scenario,))
+        value_ = mul_down(self.collateral(pf, underlying), self.price(underlying))
+        return self._loss(book, self.moves(underlying), value_, (scenario,))[0]
+
+    def collateral(self, pf: Portfolio, underlying: int) -> int:
+        """Units of collateral whose price is that of the underlying, wad."""
         held = zip(pf.collateral[1:], self.params.assets[1:], strict=False)
         return sum(amount for amount, asset in held if asset.underlying == underlying)
 
@@ -298,6 +316,20 @@ class Market:
                 worth = mul_up(amount, price)
                 mm, im = mm + mul_up(worth, asset.haircut_mm), im + mul_up(worth, asset.haircut_im)
         return mm, im
+
+
+def standing(view: View, pf: Portfolio, now: int, mode: Price, named: int | None = ALL) -> Health:
+    """``Risk.standing``: the current set, or the one before where that is kinder while it is phased out."""
+    state = State(view)
+    h = market(view, state.version(), now, mode).assess(pf, named)
+    ramp = state.ramp()
+    growth = ramp.growth(now)
+    if growth is None:
+        return h
+    old = market(view, ramp.previous, now, mode).assess(pf)
+    clamped = h.clamped or old.clamped
+    h, old = replace(h, clamped=clamped), replace(old, mm=mul_up(old.mm, growth), clamped=clamped)
+    return old if h.equity - h.mm < old.equity - old.mm else h
 
 
 def market(view: View, version: int, now: int, mode: Price) -> Market:

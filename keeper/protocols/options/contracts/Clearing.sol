@@ -444,8 +444,7 @@ contract Clearing {
         internal
         view
     {
-        (, address pointer) = params.pointers(version);
-        uint256 least = Blob.auction(pointer).minAccount;
+        uint256 least = Blob.auction(params.auctionAt(version)).minAccount;
         if (mm < least && p.legs.length != 0 && !_reduced(was.legs, p.legs)) revert TooSmall(account, mm, least);
     }
 
@@ -561,14 +560,14 @@ contract Clearing {
         }
     }
 
-    /// @notice Health at the current parameters, every scenario.
-    function health(uint256 account, Price mode) external view returns (Health memory) {
-        return risk.assess(portfolio(account), params.current(), mode, type(uint256).max);
+    /// @notice Health as it decides now, every scenario; see `Risk.standing`.
+    function health(uint256 account, Price mode) external view returns (Health memory h) {
+        (h,) = risk.standing(portfolio(account), mode, type(uint256).max);
     }
 
     /// @notice Health in one named scenario, a byte per underlying.
-    function healthAt(uint256 account, Price mode, uint256 scenario) external view returns (Health memory) {
-        return risk.assess(portfolio(account), params.current(), mode, scenario);
+    function healthAt(uint256 account, Price mode, uint256 scenario) external view returns (Health memory h) {
+        (h,) = risk.standing(portfolio(account), mode, scenario);
     }
 
     /// @notice `cash` and `index` as they are now.

@@ -116,8 +116,7 @@ contract Liquidator {
     }
 
     function _params(uint256 version) internal view returns (AuctionParams memory) {
-        (, address pointer) = params.pointers(version);
-        return Blob.auction(pointer);
+        return Blob.auction(params.auctionAt(version));
     }
 
     /// @notice Name the contract behind this one, once and for all.
@@ -163,29 +162,31 @@ contract Liquidator {
 
     function _start(uint256 account, Auction storage a, uint32 scenario) internal {
         if (oracle.level() >= 2) revert Level(oracle.level());
-        uint256 version = params.current();
+        (Health memory h, uint256 version) = _condemned(account, scenario);
         AuctionParams memory p = _params(version);
-        Health memory h = _condemned(account, version, scenario);
         uint256 clocks = _clocks(account, h.underlyings, p.grace);
         if (block.timestamp < oracle.calmSince() + p.grace) revert NotYet(account);
         if (a.curedAt == 0 || block.timestamp - a.curedAt > p.cureMemory) {
             if (a.flaggedAt == 0) a.spent = 0;
             (a.started, a.since) = (clocks, uint40(block.timestamp));
         }
-        (a.version, a.scenario) = (uint32(version), scenario);
+        (a.version, a.scenario) = (uint32(version), uint32(h.worst));
         (a.flaggedAt, a.curedAt, a.rounds) = (uint40(block.timestamp), 0, _rounds(clocks));
         clearing.setFlag(account, true);
-        emit FlaggedAccount(account, msg.sender, version, scenario, h.equity, h.mm, a.started, a.rounds);
+        emit FlaggedAccount(account, msg.sender, version, h.worst, h.equity, h.mm, a.started, a.rounds);
         clearing.note(account, h.equity < 0 ? h.mm : 0);
     }
 
     /// @dev The account at the trigger price; reverts unless it is below its requirement there and at spot.
-    function _condemned(uint256 account, uint256 version, uint256 scenario) internal view returns (Health memory h) {
+    /// While a new parameter set is phased in, the kinder of it and the old one must condemn the account.
+    function _condemned(uint256 account, uint256 scenario) internal view returns (Health memory h, uint256 version) {
         Portfolio memory pf = clearing.portfolio(account);
-        h = risk.assess(pf, version, Price.Trigger, scenario);
+        (h, version) = risk.standing(pf, Price.Trigger, scenario);
         if (h.stale) revert Stale(account);
         _unhealthy(account, h);
-        if (h.clamped) _unhealthy(account, risk.assess(pf, version, Price.Spot, scenario));
+        if (!h.clamped) return (h, version);
+        (Health memory spot,) = risk.standing(pf, Price.Spot, scenario);
+        _unhealthy(account, spot);
     }
 
     function _unhealthy(uint256 account, Health memory h) internal pure {
@@ -220,8 +221,7 @@ contract Liquidator {
     /// @notice End the auction of an account that is clearly healthy again: E >= Q (1 + buffer / 5), every scenario.
     function cure(uint256 account) external {
         Auction storage a = _running(account);
-        uint256 version = params.current();
-        Health memory h = risk.assess(clearing.portfolio(account), version, Price.Bid, risk.ALL());
+        (Health memory h, uint256 version) = risk.standing(clearing.portfolio(account), Price.Bid, risk.ALL());
         if (h.stale) revert Stale(account);
         uint256 needed = Fixed.mulUp(h.mm, WAD + _params(version).buffer / 5);
         if (h.equity < int256(needed)) revert NotYet(account);

@@ -5,11 +5,16 @@ import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol"
 import {AuctionParams, ParamSet, RiskParams} from "./interfaces/Types.sol";
 import {Blob} from "./lib/Blob.sol";
 import {Collateral} from "./lib/Collateral.sol";
+import {Pace} from "./lib/Pace.sol";
 import {Scenario} from "./lib/Scenario.sol";
 
 /// @title Params
 /// @notice Parameter sets, append-only. Each set is stored as code and never changes, so a running auction
 /// keeps the version it began with. Bounds are fixed here and encode direction.
+///
+/// A set is proposed, waits `delay` seconds in the open, in which it may be cancelled, and is then accepted. From
+/// then on it decides new auctions and initial margin. Maintenance margin follows at the pace of `Pace.sol`: for
+/// PHASE seconds the old requirement, grown by 1 % a minute, is a limit to the new one (`Risk.standing`).
 contract Params {
     /* ------------------------------------------------------------------------------------------------------
                                                       TYPES
@@ -18,10 +23,11 @@ contract Params {
     struct Version {
         address risk; //     where the RiskParams are, see `Blob.sol`
         address auction; //  where the AuctionParams are
-        uint40 ready; //     when it may be accepted
+        uint40 ready; //     block time from which it may be accepted; 0 when cancelled
     }
 
     event Proposed(uint256 indexed version, uint256 ready, ParamSet set);
+    event Cancelled(uint256 indexed version);
     event Accepted(uint256 indexed version);
 
     error Unauthorised();
@@ -36,17 +42,20 @@ contract Params {
     uint256 private constant WAD = 1e18;
     uint256 public constant MAX_UNDERLYINGS = 4;
     uint256 public constant MAX_SCENARIOS = 32;
+    uint256 public constant PHASE = 4 hours; // in which 1 % a minute makes eleven of one
 
     address public immutable governor;
-    uint256 public immutable delay; // seconds between propose and accept
+    address public immutable guardian; // may only cancel
+    uint256 public immutable delay; //    seconds between propose and accept
 
-    Version[] internal versions; //   entry 0 is unused
-    uint256 public current; //        version for new auctions and for health
+    mapping(uint256 version => Version) internal versions;
+    uint32 public count; //               versions are 1 to count
+    uint32 public current; //             for new auctions and for health
+    uint32 public previous; //            the one before
+    uint40 public acceptedAt; //          block time of `current`
 
-    constructor(address governor_, uint256 delay_) {
-        governor = governor_;
-        delay = delay_;
-        versions.push();
+    constructor(address governor_, address guardian_, uint256 delay_) {
+        (governor, guardian, delay) = (governor_, guardian_, delay_);
     }
 
     modifier onlyGovernor() {
@@ -62,19 +71,38 @@ contract Params {
     function propose(ParamSet memory set) external onlyGovernor returns (uint256 version) {
         _checkRisk(set.risk);
         _checkAuction(set.auction);
-        version = versions.length;
+        version = ++count;
         uint256 ready = block.timestamp + (current == 0 ? 0 : delay);
-        versions.push(Version(Blob.write(set.risk), Blob.write(set.auction), uint40(ready)));
+        versions[version] = Version(Blob.write(set.risk), Blob.write(set.auction), uint40(ready));
         emit Proposed(version, ready, set);
     }
 
-    /// @notice Make a proposed set the current one; a set that was passed over is gone.
+    /// @notice Take back a set that was not accepted yet.
+    function cancel(uint256 version) external {
+        if (msg.sender != governor && msg.sender != guardian) revert Unauthorised();
+        if (version <= current || versions[version].ready == 0) revert Unknown(version);
+        versions[version].ready = 0;
+        emit Cancelled(version);
+    }
+
+    /// @notice Make a proposed set the current one; a set that was passed over is gone. One at a time: not while the
+    /// last one is still being phased in.
     function accept(uint256 version) external onlyGovernor {
-        if (version <= current || version >= versions.length) revert Unknown(version);
         uint256 ready = versions[version].ready;
+        if (version <= current || ready == 0) revert Unknown(version);
+        if (previous != 0) ready = ready > acceptedAt + PHASE ? ready : acceptedAt + PHASE;
         if (block.timestamp < ready) revert NotReady(ready, block.timestamp);
-        current = version;
+        (previous, current, acceptedAt) = (current, uint32(version), uint40(block.timestamp));
         emit Accepted(version);
+    }
+
+    /// @notice The set in force, and the one that still limits its maintenance requirement.
+    /// @return version_ current @return before 0 when nothing is phased in @return growth wad, of the old requirement
+    function ramp() external view returns (uint256 version_, uint256 before, uint256 growth) {
+        (version_, before) = (current, previous);
+        uint256 since = block.timestamp - acceptedAt;
+        if (before == 0 || since >= PHASE) return (version_, 0, 0);
+        growth = Pace.growth(since);
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -153,8 +181,12 @@ contract Params {
         return Blob.auction(versions[version].auction);
     }
 
-    /// @notice Where a set is stored, for contracts that read it themselves.
-    function pointers(uint256 version) external view returns (address risk_, address auction_) {
-        return (versions[version].risk, versions[version].auction);
+    /// @notice Where the two halves of a set are stored, for contracts that read them themselves.
+    function riskAt(uint256 version) external view returns (address) {
+        return versions[version].risk;
+    }
+
+    function auctionAt(uint256 version) external view returns (address) {
+        return versions[version].auction;
     }
 }

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
-import {Health, Portfolio, Price, RiskParams} from "./interfaces/Types.sol";
+import {Components, Health, Portfolio, Price, RiskParams} from "./interfaces/Types.sol";
 import {Black76} from "./lib/Black76.sol";
 import {Blob} from "./lib/Blob.sol";
 import {Collateral} from "./lib/Collateral.sol";
@@ -38,12 +38,8 @@ contract Risk {
         uint256 u;
         uint256 price; //         wad
         uint256 confidence; //    bps of the feed
-        uint256[] scenarios; //   the words to evaluate
-        int256[] moves; //        wad, of the price, stretched
-        int256[] lns; //          ln(1 + move)
-        int256[] carried; //      c: folded pnl of closed expiries, per scenario
-        int256[] group; //        g: undiscounted pnl of the expiry being read, per scenario
-        int256 value; //          undiscounted value of that expiry
+        Shock[] shocks; //        the scenarios to evaluate
+        int256 value; //          undiscounted value of the expiry being read
         int256 calls; //          folded net calls; `putsNow` and `callsNow` are those of the expiry being read
         int256 puts;
         int256 callsNow;
@@ -52,6 +48,21 @@ contract Risk {
         uint256 shorts; //        contracts
         uint256 doubt; //         contracts x (1 - confidence)
         int256 worth; //          discounted value of all legs, rounded down
+    }
+
+    /// @dev One scenario: what it says, how it applies to the expiry being read, and what has been gained in it.
+    struct Shock {
+        int256 move; //           wad, of the price, stretched
+        int256 lnMove; //         ln(1 + move)
+        uint256 kind;
+        int256 vol; //            wad
+        uint256 weight; //        wad
+        uint256 forward; //       wad, shocked
+        int256 ln; //             wad, ln(shocked / forward)
+        int256 factor; //         wad, of sigma
+        int256 addend; //         wad, to w
+        int256 group; //          g: undiscounted pnl of the expiry being read
+        int256 carried; //        c: folded pnl of the expiries that are closed
     }
 
     /// @dev One expiry of one underlying.
@@ -66,15 +77,6 @@ contract Risk {
         int256 skew; //           wad
         int256 curv; //           wad
         uint256 confidence; //    bps, the lower of feed and smile
-        Shock[] shocks; //        per scenario
-    }
-
-    /// @dev One scenario, as it applies to one expiry. All wad.
-    struct Shock {
-        uint256 forward; //       shocked
-        int256 ln; //             ln(shocked / forward)
-        int256 factor; //         of sigma
-        int256 addend; //         to w
     }
 
     error UnknownUnderlying(uint256 u);
@@ -105,10 +107,37 @@ contract Risk {
     function assess(Portfolio calldata pf, uint256 version, Price mode, uint256 named)
         external
         view
+        returns (Health memory)
+    {
+        return _assess(pf, version, mode, named);
+    }
+
+    /// @notice Value a portfolio under the current set, or under the one before where that is kinder: while a new
+    /// set is phased in, the old requirement, grown by 1 % a minute, is a limit to the new one.
+    /// @param named as in `assess`, of the current set; the old one is evaluated in all its scenarios
+    /// @return h with the requirement that binds @return version the set it is from
+    function standing(Portfolio calldata pf, Price mode, uint256 named)
+        external
+        view
+        returns (Health memory h, uint256 version)
+    {
+        uint256 growth;
+        uint256 previous;
+        (version, previous, growth) = params.ramp();
+        h = _assess(pf, version, mode, named);
+        if (previous == 0) return (h, version);
+        Health memory old = _assess(pf, previous, mode, ALL);
+        old.mm = Math.fullMulDivUp(old.mm, growth, WAD);
+        h.clamped = old.clamped = h.clamped || old.clamped;
+        if (h.equity - int256(h.mm) < old.equity - int256(old.mm)) return (old, previous);
+    }
+
+    function _assess(Portfolio calldata pf, uint256 version, Price mode, uint256 named)
+        internal
+        view
         returns (Health memory h)
     {
-        (address pointer,) = params.pointers(version);
-        RiskParams memory p = Blob.risk(pointer);
+        RiskParams memory p = Blob.risk(params.riskAt(version));
         uint256[] memory legs = pf.legs;
         Leg.sort(legs);
         h.equity = pf.cash;
@@ -145,35 +174,26 @@ contract Risk {
         if (b.price != spot) h.clamped = true;
         if (stale) h.stale = true;
         h.underlyings |= 1 << u;
-        if (named == ALL) {
-            b.scenarios = p.scenarios;
-        } else {
-            b.scenarios = new uint256[](1);
-            b.scenarios[0] = p.scenarios[(named >> (8 * u)) & 0xff];
-        }
-        _stretch(b, p, mode);
-        b.carried = new int256[](b.scenarios.length);
-        b.group = new int256[](b.scenarios.length);
+        _scenarios(b, p, mode, named);
     }
 
-    /// @dev The price moves of the scenarios, times what volatility makes of them.
-    function _stretch(Book memory b, RiskParams memory p, Price mode) internal view {
-        uint256 n = b.scenarios.length;
-        (b.moves, b.lns) = (new int256[](n), new int256[](n));
-        uint256 factor = WAD;
+    /// @dev The scenarios to evaluate, their price moves times what volatility makes of them.
+    function _scenarios(Book memory b, RiskParams memory p, Price mode, uint256 named) internal view {
+        int256 factor = SWAD;
         if (p.stressCap > WAD) {
             (, uint256 atOnce, uint256 eased) = oracle.stress(b.u);
-            factor = Math.min(mode == Price.Initial ? atOnce : eased, p.stressCap);
+            factor = int256(Math.min(mode == Price.Initial ? atOnce : eased, p.stressCap));
         }
-        for (uint256 s; s < n; ++s) {
-            uint256 word = b.scenarios[s];
-            if (factor == WAD) {
-                (b.moves[s], b.lns[s]) = (Scenario.spot(word), Scenario.lnSpot(word));
-            } else {
-                int256 move = Scenario.spot(word) * int256(factor) / SWAD;
-                if (move < DEEPEST) move = DEEPEST;
-                (b.moves[s], b.lns[s]) = (move, Math.lnWad(SWAD + move));
-            }
+        b.shocks = new Shock[](named == ALL ? p.scenarios.length : 1);
+        for (uint256 s; s < b.shocks.length; ++s) {
+            uint256 word = p.scenarios[named == ALL ? s : (named >> (8 * b.u)) & 0xff];
+            Shock memory x = b.shocks[s];
+            (x.kind, x.vol, x.weight) = (Scenario.kind(word), Scenario.vol(word), Scenario.weight(word));
+            (x.move, x.lnMove) = (Scenario.spot(word), Scenario.lnSpot(word));
+            if (factor == SWAD) continue;
+            x.move = x.move * factor / SWAD;
+            if (x.move < DEEPEST) x.move = DEEPEST;
+            x.lnMove = Math.lnWad(SWAD + x.move);
         }
     }
 
@@ -206,12 +226,12 @@ contract Risk {
     /// @dev The worst weighted loss; collateral worth `value` comes after all expiries.
     function _loss(Book memory b, int256 value, uint256 named) internal pure returns (uint256 loss, uint256 worst) {
         if (named != ALL) worst = (named >> (8 * b.u)) & 0xff;
-        for (uint256 s; s < b.scenarios.length; ++s) {
-            uint256 word = b.scenarios[s];
-            int256 pnl = b.carried[s];
-            if (value != 0) pnl = (pnl < 0 ? pnl : int256(0)) + Fixed.mulDown(value, b.moves[s]);
+        for (uint256 s; s < b.shocks.length; ++s) {
+            Shock memory x = b.shocks[s];
+            int256 pnl = x.carried;
+            if (value != 0) pnl = (pnl < 0 ? pnl : int256(0)) + Fixed.mulDown(value, x.move);
             if (pnl >= 0) continue;
-            uint256 l = Fixed.mulUp(uint256(-pnl), Scenario.weight(word));
+            uint256 l = Fixed.mulUp(uint256(-pnl), x.weight);
             if (l <= loss) continue;
             loss = l;
             if (named == ALL) worst = s;
@@ -262,15 +282,19 @@ contract Risk {
         _fold(b, t);
     }
 
-    /// @dev Close an expiry: c <- min(c, 0) + g.
+    /// @dev Close an expiry: c <- min(c, 0) + g. Unchecked: a discount is below 2^66, see `_leg` for the rest.
     function _fold(Book memory b, Term memory t) internal pure {
         int256 discount = int256(t.discount);
-        b.worth += Fixed.mulDown(b.value, discount);
+        b.worth += Fixed.rawMulDown(b.value, discount);
         b.value = 0;
-        for (uint256 s; s < b.group.length; ++s) {
-            int256 c = b.carried[s];
-            b.carried[s] = (c < 0 ? c : int256(0)) + Fixed.mulDown(b.group[s], discount);
-            b.group[s] = 0;
+        Shock[] memory shocks = b.shocks;
+        unchecked {
+            for (uint256 s; s < shocks.length; ++s) {
+                Shock memory x = shocks[s];
+                int256 c = x.carried;
+                x.carried = (c < 0 ? c : int256(0)) + Fixed.rawMulDown(x.group, discount);
+                x.group = 0;
+            }
         }
         b.calls = (b.calls < 0 ? b.calls : int256(0)) + b.callsNow;
         b.puts = (b.puts < 0 ? b.puts : int256(0)) + b.putsNow;
@@ -296,22 +320,22 @@ contract Risk {
 
     /// @dev The scenarios, as they apply to one expiry. Unchecked: moves are above -1, vols are int16 bps.
     function _shock(Book memory b, RiskParams memory p, Term memory t, uint256 left) internal pure {
-        uint256 n = b.scenarios.length;
-        t.shocks = new Shock[](n);
         int256 slope = volSlope(p, left);
+        Shock[] memory shocks = b.shocks;
         unchecked {
-            for (uint256 s; s < n; ++s) {
-                uint256 word = b.scenarios[s];
-                Shock memory x = t.shocks[s];
-                int256 move = b.moves[s] * int256(t.moving) / SWAD;
+            for (uint256 s; s < shocks.length; ++s) {
+                Shock memory x = shocks[s];
+                int256 move = x.move;
+                x.ln = x.lnMove;
+                if (t.moving != WAD) {
+                    move = move * int256(t.moving) / SWAD;
+                    x.ln = Math.lnWad(SWAD + move);
+                }
                 x.forward = uint256(int256(t.forward) * (SWAD + move) / SWAD);
-                x.ln = t.moving == WAD ? b.lns[s] : Math.lnWad(SWAD + move);
-                uint256 kind = Scenario.kind(word);
-                int256 vol = Scenario.vol(word);
-                x.factor = SWAD;
-                if (kind == Scenario.ABSOLUTE) x.addend = vol * int256(t.rootT) / SWAD;
-                else if (kind == Scenario.RELATIVE) x.factor += vol;
-                else if (kind == Scenario.TERM) x.factor += vol * slope / SWAD;
+                (x.factor, x.addend) = (SWAD, 0);
+                if (x.kind == Scenario.TERM) x.factor += x.vol * slope / SWAD;
+                else if (x.kind == Scenario.RELATIVE) x.factor += x.vol;
+                else if (x.kind == Scenario.ABSOLUTE) x.addend = x.vol * int256(t.rootT) / SWAD;
                 if (x.factor < 0) x.factor = 0;
             }
         }
@@ -332,16 +356,14 @@ contract Risk {
             int256 n = leg.size();
             bool call = leg.isCall();
             uint256 k = leg.strike();
-            int256 ln = Math.lnWad(int256(Math.max(1, t.forward * WAD / k)));
-            uint256 w = _sigma(t, ln) * t.rootT / WAD;
+            (int256 ln, uint256 w) = _point(t, k);
             (uint256 v, uint256 n1) = Black76.value(call, t.forward, k, ln, w);
-            int256[] memory group = b.group;
-            Shock[] memory shocks = t.shocks;
-            for (uint256 s; s < group.length; ++s) {
+            Shock[] memory shocks = b.shocks;
+            uint256 count = shocks.length;
+            for (uint256 s; s < count; ++s) {
                 Shock memory x = shocks[s];
-                int256 ws = int256(w) * x.factor / SWAD + x.addend;
-                (uint256 vs,) = Black76.value(call, x.forward, k, ln + x.ln, ws < 0 ? 0 : uint256(ws));
-                group[s] += Fixed.rawMulDown(n, int256(vs) - int256(v));
+                (uint256 vs,) = Black76.value(call, x.forward, k, ln + x.ln, _shocked(x, w));
+                x.group += Fixed.rawMulDown(n, int256(vs) - int256(v));
             }
             b.value += Fixed.rawMulDown(n, int256(v));
             b.delta += n * (call ? int256(n1) : int256(n1) - SWAD) / SWAD * int256(t.open) / SWAD;
@@ -349,6 +371,23 @@ contract Risk {
             if (t.confidence != 1e4) b.doubt += Fixed.abs(n) * (1e4 - t.confidence) / 1e4;
             if (call) b.callsNow += n;
             else b.putsNow += n;
+        }
+    }
+
+    /// @return ln ln(F / K) @return w sigma sqrt(t)
+    function _point(Term memory t, uint256 k) internal pure returns (int256 ln, uint256 w) {
+        unchecked {
+            uint256 ratio = t.forward * WAD / k;
+            ln = Math.lnWad(int256(ratio == 0 ? 1 : ratio));
+            w = _sigma(t, ln) * t.rootT / WAD;
+        }
+    }
+
+    /// @dev w in a scenario, at least 0.
+    function _shocked(Shock memory x, uint256 w) internal pure returns (uint256) {
+        unchecked {
+            int256 ws = int256(w) * x.factor / SWAD + x.addend;
+            return ws < 0 ? 0 : uint256(ws);
         }
     }
 
@@ -360,5 +399,88 @@ contract Risk {
             int256 sigma = int256(t.atm) + t.skew * x / SWAD + t.curv * (x * x / SWAD) / SWAD;
             return sigma < int256(SIGMA_MIN) ? SIGMA_MIN : sigma > int256(SIGMA_MAX) ? SIGMA_MAX : uint256(sigma);
         }
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                    COMPONENTS
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @notice What the loss of the worst scenario is made of: the moves of price and volatility times delta, gamma
+    /// and vega, and the rest, which is all that those cannot say: higher orders, and gains that fold away.
+    function components(Portfolio calldata pf, uint256 version, Price mode) external view returns (Components memory c) {
+        Health memory h = _assess(pf, version, mode, ALL);
+        (c.loss, c.worst) = (h.loss, h.worst);
+        RiskParams memory p = Blob.risk(params.riskAt(version));
+        uint256[] memory legs = pf.legs;
+        Leg.sort(legs);
+        uint256 i;
+        for (uint256 u; u < p.depths.length; ++u) {
+            uint256 end = i;
+            while (end < legs.length && legs[end].underlying() == u) ++end;
+            int256 units = _collateral(pf, p, u);
+            if (end != i || units != 0) {
+                Book memory b = _open(p, u, mode, h.worst, h);
+                Components memory mine;
+                _greeks(b, p, legs, i, end, mine);
+                mine.delta += Fixed.mulDown(Fixed.mulDown(units, int256(b.price)), b.shocks[0].move);
+                if (end != i) _revalue(b, p, legs, i, end);
+                _attribute(b, Fixed.mulDown(units, int256(b.price)), h.worst, mine, c);
+            }
+            i = end;
+        }
+        c.remainder = int256(c.loss) - c.delta - c.gamma - c.vega;
+    }
+
+    /// @dev First and second order gains of legs [i, end) in the one scenario of the book.
+    function _greeks(
+        Book memory b, RiskParams memory p, uint256[] memory legs, uint256 i, uint256 end, Components memory sum
+    ) internal view {
+        Term memory t;
+        for (; i < end; ++i) {
+            if (legs[i].expiry() != t.expiry) t = _term(b, p, legs[i].expiry());
+            (int256 delta, int256 gamma, int256 vega) = _greek(b.shocks[0], t, legs[i]);
+            int256 n = legs[i].size() * int256(t.discount) / SWAD;
+            sum.delta += n * delta / SWAD;
+            sum.gamma += n * gamma / SWAD;
+            sum.vega += n * vega / SWAD;
+        }
+    }
+
+    /// @dev Per contract, undiscounted: delta dF, gamma dF^2 / 2, vega dw.
+    function _greek(Shock memory x, Term memory t, uint256 leg)
+        internal
+        pure
+        returns (int256 delta, int256 gamma, int256 vega)
+    {
+        uint256 k = leg.strike();
+        (int256 ln, uint256 w) = _point(t, k);
+        (, uint256 n1) = Black76.value(true, t.forward, k, ln, w);
+        int256 move = int256(x.forward) - int256(t.forward);
+        delta = (leg.isCall() ? int256(n1) : int256(n1) - SWAD) * move / SWAD;
+        if (w >= Black76.MIN_W) (gamma, vega) = _curvature(x, t, ln, w, move);
+    }
+
+    function _curvature(Shock memory x, Term memory t, int256 ln, uint256 w, int256 move)
+        internal
+        pure
+        returns (int256 gamma, int256 vega)
+    {
+        int256 phi = int256(Black76.density(ln, w));
+        int256 forward = int256(t.forward);
+        gamma = phi * move / forward * move / int256(w) / 2;
+        vega = phi * (int256(_shocked(x, w)) - int256(w)) / SWAD * forward / SWAD;
+    }
+
+    /// @dev Losses instead of gains, and weighted; nothing where the underlying loses nothing.
+    function _attribute(Book memory b, int256 value, uint256 worst, Components memory mine, Components memory c)
+        internal
+        pure
+    {
+        (uint256 loss,) = _loss(b, value, worst);
+        if (loss == 0) return;
+        int256 weight = int256(b.shocks[0].weight);
+        c.delta -= mine.delta * weight / SWAD;
+        c.gamma -= mine.gamma * weight / SWAD;
+        c.vega -= mine.vega * weight / SWAD;
     }
 }

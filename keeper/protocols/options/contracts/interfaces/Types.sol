@@ -36,6 +36,16 @@ struct Fill {
     uint256 fromFund; //       usd
 }
 
+/// @notice What the loss of the worst scenario is made of; delta + gamma + vega + remainder = loss.
+struct Components {
+    uint256 loss; //           usd, as in Health
+    int256 delta; //           usd
+    int256 gamma; //           usd
+    int256 vega; //            usd
+    int256 remainder; //       usd
+    uint256 worst; //          as in Health
+}
+
 /// @notice Which price a portfolio is valued at.
 enum Price {
     Spot, //     as published

@@ -51,6 +51,12 @@ library Black76 {
         }
     }
 
+    /// @notice phi(d1), wad: forward gamma is phi(d1) / (f w), vega per unit of w is f phi(d1).
+    function density(int256 lnFK, uint256 w) internal pure returns (uint256) {
+        int256 d = lnFK * int256(WAD) / int256(w) + int256(w >> 1);
+        return uint256(Math.expWad(-(d * d) / 2e18)) * 398942280401432678 / WAD;
+    }
+
     /// @notice Standard normal distribution, wad.
     /// @param e exp(-x^2 / 2), wad
     function cdf(int256 x, uint256 e) internal pure returns (uint256 r) {
