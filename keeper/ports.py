@@ -23,7 +23,7 @@ The adapter seam was held against four protocols before it was fixed:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from keeper.model import (
@@ -69,7 +69,18 @@ class View(Protocol):
 
 
 class Columns(Protocol):
-    """The float shadow of the accounts, for screening."""
+    """The accounts as columns, for screening. Records of ``kinds`` are kept here and nowhere else."""
+
+    @property
+    def kinds(self) -> Collection[str]: ...
+
+    def get(self, key: Key) -> Any:
+        """The record of one of ``kinds`` as it was put, or None."""
+        ...
+
+    def keys(self, kind: str) -> Iterator[Key]:
+        """All keys of one of ``kinds``, by ascending id."""
+        ...
 
     def put(self, key: Key, record: Any) -> None:
         """Follow one change; ``record`` is None when the account is gone."""

@@ -1,8 +1,8 @@
 """The state of one protocol, as its events tell it: apply a block, roll back a block.
 
-Records are immutable values under a ``Key``. Each applied block leaves an undo list; a reorg replays it
-backwards, so that rolling back is exactly "never having seen those blocks". The columns used for screening
-follow every change in either direction.
+Records are immutable values under a ``Key``; those of accounts live in columns, which are also what is screened. Each
+applied block leaves an undo list; a reorg replays it backwards, so that rolling back is exactly "never having seen
+those blocks".
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Book:
     # ── View ──
 
     def get(self, key: Key) -> Any:
-        return self._records.get(key)
+        return self.columns.get(key) if key.kind in self.columns.kinds else self._records.get(key)
 
     def keys(self, kind: str) -> Iterator[Key]:
-        return iter(sorted(self._kinds.get(kind, ())))
+        return self.columns.keys(kind) if kind in self.columns.kinds else iter(sorted(self._kinds.get(kind, ())))
 
     # ── changes ──
 
@@ -87,10 +87,14 @@ class Book:
             self._put(delta.key, delta.before)
 
     def _put(self, key: Key, record: Any) -> None:
+        if key.kind not in self.columns.kinds:
+            self._keep(key, record)
+        self.columns.put(key, record)
+
+    def _keep(self, key: Key, record: Any) -> None:
         if record is None:
             self._records.pop(key, None)
             self._kinds.get(key.kind, set()).discard(key)
         else:
             self._records[key] = record
             self._kinds.setdefault(key.kind, set()).add(key)
-        self.columns.put(key, record)

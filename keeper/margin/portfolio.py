@@ -57,23 +57,23 @@ class Rules:
 
 @dataclass(frozen=True)
 class Smile:
-    """sigma(K) = atm + skew x + curv x^2, x = ln(K / F) / sqrt(t)."""
+    """sigma(K) = atm + skew x + curv x^2, x = ln(K / F) / sqrt(t). One number each, or one per series (K,)."""
 
-    atm: float
-    skew: float
-    curv: float
-    rate: float
-    confidence: float  # 0 to 1
+    atm: float | Floats
+    skew: float | Floats
+    curv: float | Floats
+    rate: float | Floats
+    confidence: float | Floats  # 0 to 1
 
 
 @dataclass(frozen=True)
 class Term:
-    """One expiry of one underlying, valued: what each series is worth now and gains in each scenario."""
+    """Series of one underlying, valued: what each is worth now and gains in each scenario."""
 
     worth: Floats  # (K,) discounted value
     gain: Floats  # (K, S) discounted change
     delta: Floats  # (K,) per unit of the underlying
-    confidence: float
+    confidence: float | Floats
     is_call: np.ndarray  # (K,)
 
 
@@ -90,50 +90,51 @@ class Health:
 
 
 def term(
-    price: float,
-    left: float,
-    fixed: float,
-    open_: float,
+    price: float | Floats,
+    left: float | Floats,
+    fixed: float | Floats,
+    open_: float | Floats,
     smile: Smile,
     is_call: np.ndarray,
     strikes: Floats,
     rules: Rules,
 ) -> Term:
-    """Value the series of one expiry.
+    """Value the series of one expiry, or of several: what they do not share is then given per series, (K,).
 
     ``left`` seconds to expiry; ``fixed`` US dollars of the settlement average already known and ``open_`` the weight
     of the price still to come (0 and 1 before the settlement window).
     """
-    left = max(left, 0.0)
+    left = np.maximum(left, 0.0)
     root = np.sqrt(left / YEAR)
     discount = np.exp(-smile.rate * left / YEAR)
-    forward = (fixed + price * open_) / discount
-    moving = price * open_ / (fixed + price * open_) if fixed else 1.0
+    known = np.asarray(fixed + price * open_)
+    forward = known / discount
+    moving = np.where(np.asarray(fixed) != 0, price * open_ / np.where(known != 0, known, 1.0), 1.0)
     s = rules.scenarios
-    forwards = forward * (1 + s.spot * moving)
-    slope = vol_slope(left, rules)
+    forwards = forward[..., None] * (1 + s.spot * moving[..., None])
+    slope = vol_slope(left, rules)[..., None]
     factors = np.maximum(0.0, 1 + s.vol * np.where(s.kind == 1, slope, np.where(s.kind == 2, 1.0, 0.0)))
-    addends = np.where(s.kind == 3, s.vol * root, 0.0)
+    addends = np.where(s.kind == 3, s.vol * root[..., None], 0.0)
     w = sigma(smile, forward, strikes, root) * root
     now, delta = black76.value(is_call, forward, strikes, w)
     shocked, _ = black76.value(
         is_call[:, None], forwards, strikes[:, None], np.maximum(0.0, w[:, None] * factors + addends)
     )
-    return Term(now * discount, (shocked - now[:, None]) * discount, delta * open_, smile.confidence, is_call)
+    gain = (shocked - now[:, None]) * np.asarray(discount)[..., None]
+    return Term(now * discount, gain, delta * open_, smile.confidence, is_call)
 
 
-def vol_slope(left: float, rules: Rules) -> float:
+def vol_slope(left: float | Floats, rules: Rules) -> Floats:
     """(30 days / t)^power: vol shocks of short expiries are larger."""
-    t = max(left, rules.nearest)
-    return float((30 * DAY / t) ** rules.power[0 if t <= 30 * DAY else 1])
+    t = np.maximum(left, rules.nearest)
+    return np.asarray((30 * DAY / t) ** np.where(t <= 30 * DAY, *rules.power))
 
 
-def sigma(smile: Smile, forward: float, strikes: Floats, root: float) -> Floats:
+def sigma(smile: Smile, forward: Floats, strikes: Floats, root: float | Floats) -> Floats:
     """Implied volatility per strike, limited to SIGMA; 0 at expiry."""
-    if root == 0:
-        return np.zeros_like(strikes)
-    x = np.log(strikes / forward) / root if forward > 0 else np.zeros_like(strikes)
-    return np.asarray(np.clip(smile.atm + smile.skew * x + smile.curv * x * x, *SIGMA))
+    live = (np.asarray(root) > 0) & (forward > 0)
+    x = np.log(strikes / np.where(forward > 0, forward, strikes)) / np.where(live, root, 1.0)
+    return np.where(np.asarray(root) > 0, np.clip(smile.atm + smile.skew * x + smile.curv * x * x, *SIGMA), 0.0)
 
 
 class Assessment:

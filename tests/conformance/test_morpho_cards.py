@@ -64,6 +64,13 @@ class Blind(MorphoBlue):
 
 
 class _Closed:
+    kinds = ()
+
+    def get(self, key: Key) -> Any: ...
+
+    def keys(self, kind: str) -> Iterator[Key]:
+        return iter(())
+
     def put(self, key: Key, record: Any) -> None: ...
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:

@@ -38,6 +38,8 @@ class Diary:
         else:
             yield Delta(PRICE, view.get(PRICE), source[1])
 
+    kinds = ()
+
     def columns(self) -> Any:
         return self
 

@@ -96,17 +96,15 @@ def known(kernel: Kernel) -> dict[str, Any]:
 
 
 def rows(columns: Any) -> Mapping[int, Any]:
-    """Cash, collateral and positions of every account as the screen has them; accounts that have nothing left out."""
-    found = {}
-    for row, account in enumerate(columns._accounts):
-        sizes = {
-            word: block.sizes[row, column]
-            for block in columns._expiries.values()
-            for word, column in block.index.items()
-            if block.sizes[row, column]
-        }
-        found[account] = (columns._cash[row], tuple(columns._collateral[row]), sizes)
-    return {account: held for account, held in found.items() if held != (0.0, (0.0,) * 8, {})}
+    """Every account with its record and what is screened of it; accounts that have nothing left out."""
+    store, found = columns.store, {}
+    for row in range(len(store)):
+        account = store.account(row)
+        record, laid = store.get(account), [blocks.legs(at) for blocks, at in store._parts(row)]
+        sizes = {store.listing.words[i]: lots for legs in laid for i, lots in zip(*legs, strict=True)}
+        if record is not None and (record.cash or record.legs or any(record.collateral)):
+            found[account] = (record, float(store.cash[row]), sizes)
+    return found
 
 
 async def clean(settings: Settings, *watchers: Watcher) -> dict[str, Any]:

@@ -8,7 +8,7 @@ itself per operation; ``MARGIN`` covers that a thousand times over, ``SLACK`` th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,12 +31,20 @@ ROW: Final = np.dtype([("market", np.int32), ("shares", np.float64), ("collatera
 class Screen:
     """Implements ``ports.Columns``: one row per borrower; ``_keys[row]`` names it."""
 
+    kinds = ()  # records stay with the book
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._table = np.zeros(64, ROW)
         self._keys: list[Key] = []
         self._rows: dict[Key, int] = {}
         self._markets: dict[Key, int] = {}  # in the order of the column ``market``
+
+    def get(self, key: Key) -> None:
+        return None
+
+    def keys(self, kind: str) -> Iterator[Key]:
+        return iter(())
 
     def put(self, key: Key, record: Any) -> None:
         if key.kind != POSITION:

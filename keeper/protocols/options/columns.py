@@ -1,207 +1,231 @@
-"""All accounts of the clearing house as float columns: the screen.
+"""All accounts of the clearing house in columns: the records themselves, and the screen over them.
 
-Positions stand in one matrix per expiry, (accounts, series), so that a scan is one matrix product per expiry and
-scenario list. Prices come from the exact telling (``oracle.py``), everything after them from ``keeper.margin``.
+    view ─► inputs ─► table: every series in every scenario ─► kernel: times positions ─► suspects
+            market.py  margin/scan/table.py                     margin/scan/kernels
+
+A suspect is an account whose equity may be below its requirement, as far as float32 can tell; the exact telling
+(``risk.py``) decides. What cannot be valued, such as a series without a smile, is refused: nobody could liquidate its
+holders on chain either, and ``refused`` says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from keeper.margin import portfolio
-from keeper.margin.black76 import Floats
+from keeper.margin.scan import exact, kernels, slack, table
+from keeper.margin.scan.blocks import Array, Blocks
+from keeper.margin.scan.kernels import Kernel
+from keeper.margin.scan.slack import Index
+from keeper.margin.scan.table import Lanes, Singles, Table
 from keeper.model import Key, Moment
 from keeper.ports import View
-from keeper.protocols.options import oracle
-from keeper.protocols.options.params import RiskParams
-from keeper.protocols.options.records import Account, Clearing, Series, State, series_of
-from keeper.protocols.options.risk import Price, clamp_price
-from keeper.units import BPS, WAD
+from keeper.protocols.options import market
+from keeper.protocols.options.market import Collaterals, Listed, make_rules
+from keeper.protocols.options.records import Account, State
+from keeper.protocols.options.risk import Price
+from keeper.protocols.options.store import LOT, Store
+from keeper.units import WAD
 
-# What float64 may be off by: shown by test to exceed the largest difference to the contract.
-RELATIVE: Final = 1e-9  # of gross notional
-ABSOLUTE: Final = 1e-6  # US dollars
+ABSOLUTE: Final = 1e-6  # US dollars: integers of the contract are rounded, by less
+IN_CONTRACTS: Final = LOT / WAD
+INDEX_FROM: Final = 50_000  # accounts; below, a scan of all takes as long as making an index
+DENSE: Final = 10  # a scan of all is quicker than a look at one account in so many
+
+__all__ = ["Columns", "make_rules"]
 
 
-@dataclass
-class Expiry:
-    """The positions in one expiry of one underlying."""
+@dataclass(frozen=True)
+class Scan:
+    """One pass over all accounts at one price. ``lower``: (rows,) least equity - requirement, US dollars, float32."""
 
-    series: list[Series] = field(default_factory=list)
-    index: dict[int, int] = field(default_factory=dict)  # series word -> column
-    sizes: Floats = field(default_factory=lambda: np.zeros((0, 0)))  # contracts, (accounts, series)
+    table: Table
+    lanes: Lanes
+    lower: Singles
+    refused: Mapping[int, str]  # row -> why it has no number
 
 
 class Columns:
     """Implements ``ports.Columns``."""
 
-    def __init__(self) -> None:
-        self._rows: dict[int, int] = {}  # account -> row
-        self._accounts: list[int] = []  # row -> account
-        self._cash: Floats = np.zeros(0)
-        self._index: Floats = np.ones(0)  # loss index at the last change
-        self._loss: float = 1.0  # loss index
-        self._collateral: Floats = np.zeros((0, 8))  # native units
-        self._expiries: dict[tuple[int, int], Expiry] = {}
+    kinds = ("account",)
 
-    # ── following ──
+    def __init__(self, kernel: Kernel | None = None, *, index_from: int = INDEX_FROM) -> None:
+        """``kernel``: None takes the fastest there is for the size of the book. Books from ``index_from`` accounts on
+        are scanned by their slack where that is enough."""
+        self.store = Store()
+        self._kernel, self._index_from = kernel, index_from
+        self._collaterals: Collaterals = ()
+        self._index: tuple[Index, Sequence[int], Listed] | None = None  # with words and listing of its table
+        self._changed: set[int] = set()  # rows written to since the index was made
+
+    # ── records ──
 
     def put(self, key: Key, record: Any) -> None:
         if key.kind == "account":
-            self._write(self._row(key.id), record or Account(0, (), (), 0))
-        if key.kind == "clearing":
-            self._loss = (record or Clearing()).index / WAD
+            row = self.store.put(key.id, record, self._units(record) if record else {})
+            if self._index is not None:
+                self._changed.add(row)
 
-    def _row(self, account: int) -> int:
-        row = self._rows.setdefault(account, len(self._accounts))
-        if row == len(self._accounts):
-            self._accounts.append(account)
-            if row == len(self._cash):
-                self._grow(max(64, 2 * row))
-        return row
+    def get(self, key: Key) -> Account | None:
+        return self.store.get(key.id)
 
-    def _grow(self, rows: int) -> None:
-        self._cash = _resized(self._cash[:, None], rows, 1)[:, 0]
-        self._index = _resized(self._index[:, None], rows, 1)[:, 0]
-        self._collateral = _resized(self._collateral, rows, 8)
-        for block in self._expiries.values():
-            block.sizes = _resized(block.sizes, rows, block.sizes.shape[1])
+    def keys(self, kind: str) -> Iterator[Key]:
+        return (Key(kind, account) for account in sorted(self.store.accounts()))
 
-    def _write(self, row: int, account: Account) -> None:
-        self._cash[row], self._index[row] = account.cash / WAD, account.index / WAD
-        self._collateral[row] = 0
-        self._collateral[row, : len(account.collateral)] = account.collateral
-        for block in self._expiries.values():
-            block.sizes[row] = 0
-        for word, size in account.legs:
-            block, column = self._column(word)
-            block.sizes[row, column] = size / WAD
+    def _units(self, account: Account) -> Mapping[int, float]:
+        return market.units(account.collateral, self._collaterals)
 
-    def _column(self, word: int) -> tuple[Expiry, int]:
-        series = series_of(word)
-        block = self._expiries.setdefault((series.underlying, series.expiry), Expiry())
-        if word not in block.index:
-            block.index[word] = len(block.series)
-            block.series.append(series)
-            if len(block.series) > block.sizes.shape[1] or len(block.sizes) != len(self._cash):
-                block.sizes = _resized(block.sizes, len(self._cash), max(8, 2 * len(block.series)))
-        return block, block.index[word]
+    def _count(self, state: State) -> None:
+        """Collateral counts in lots of its underlying, as the current parameters and listings have it; cash counts
+        after its share in losses."""
+        now, loss = market.collaterals(state), state.clearing().index
+        if loss != self.store.loss:
+            self.store.share(loss)
+            self._index = None
+        if now != self._collaterals:
+            self._collaterals, self._index = now, None
+            for row, amounts in self.store.pledged.items():
+                self.store.again(row, market.units(amounts, now))
 
     # ── screening ──
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """Accounts below their requirement at the trigger price and, where that is clamped, at spot too."""
         state = State(view)
-        if not self._accounts or not state.version():
+        if not len(self.store) or not state.version():
             return ()
-        low = self._below(state, at, Price.TRIGGER)
-        if low.any() and self._clamped(state, at):
-            low &= self._below(state, at, Price.SPOT)
-        return sorted(Key("account", self._accounts[row]) for row in np.flatnonzero(low))
+        made, lanes = self._lanes(state, at, Price.TRIGGER)
+        low = self._low(lanes)
+        if len(low) and market.clamped(state, at):
+            low = low[self._some(low, self._lanes(state, at, Price.SPOT)[1]) < ABSOLUTE]
+        refused = self._refused(made)
+        return sorted(Key("account", self.store.account(row)) for row in low.tolist() if row not in refused)
+
+    def _low(self, lanes: Lanes) -> Array:
+        """Rows of the accounts that may be below their requirement."""
+        rows = self._within(lanes)
+        if rows is not None:
+            return rows[self._some(rows, lanes) < ABSOLUTE]
+        lower = self._whole(lanes)
+        if len(lower) >= self._index_from:
+            made = slack.build(lower, self.store.cash[: len(lower)], ABSOLUTE, list(self._laid()), lanes)
+            self._index = made, tuple(self.store.listing.words), market.listed(self.store.listing)
+            self._changed.clear()
+        return np.flatnonzero(lower < ABSOLUTE)
+
+    def _within(self, lanes: Lanes) -> Array | None:
+        """Rows that the market, or their owners, may have brought below; None when all must be looked at."""
+        if self._index is None:
+            return None
+        index, words, listed = self._index
+        same, now = listed.rows, market.listed(self.store.listing)
+        if now is not listed:
+            same = np.array(
+                [row for row in now.rows if row < len(words) and words[row] == self.store.listing.words[row]]
+            )
+        rows = index.within(lanes, same.astype(np.int64))
+        if rows is None or len(rows) + len(self._changed) > len(self.store) // DENSE:
+            return None
+        return np.unique(np.concatenate([rows, np.fromiter(self._changed, np.int64)]).astype(np.int64))
+
+    def refused(self, view: View, at: Moment) -> Mapping[Key, str]:
+        """Accounts that no number can be given for, and why."""
+        state = State(view)
+        if not len(self.store) or not state.version():
+            return {}
+        made, _ = self._lanes(state, at, Price.TRIGGER)
+        return {Key("account", self.store.account(row)): why for row, why in self._refused(made).items()}
 
     def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
         state = State(view)
-        if not self._accounts or not state.version():
+        if not len(self.store) or not state.version():
             return ()
         h = self.assess(state, at, Price.TRIGGER)
         ratio = np.where(h.mm > 0, h.equity / np.where(h.mm > 0, h.mm, 1.0), np.inf)
-        rows = np.argsort(ratio, kind="stable")[:count]
-        return [(Key("account", self._accounts[row]), float(ratio[row])) for row in rows if np.isfinite(ratio[row])]
+        rows = np.argsort(ratio, kind="stable")[:count].tolist()
+        return [(Key("account", self.store.account(row)), float(ratio[row])) for row in rows if np.isfinite(ratio[row])]
 
-    def _below(self, state: State, at: Moment, mode: Price) -> np.ndarray:
-        h = self.assess(state, at, mode)
-        return np.asarray(h.equity - h.mm < RELATIVE * h.gross + ABSOLUTE)
+    def scan(self, state: State, at: Moment, mode: Price) -> Scan:
+        """The screen at one price; ValueError where the market is no market, naming what is wrong with it."""
+        made, lanes = self._lanes(state, at, mode)
+        return Scan(made, lanes, self._whole(lanes), self._refused(made))
 
-    def _clamped(self, state: State, at: Moment) -> bool:
+    def _whole(self, lanes: Lanes) -> Singles:
+        """``Scan.lower``."""
+        lower = self.kernel.whole(self.store.first, lanes)
+        lower += self.store.cash[: len(lower)]
+        for blocks in self.store.blocks[1:]:
+            if blocks.size:
+                np.add.at(lower, blocks.row[: blocks.size], self.kernel.whole(blocks, lanes))
+        return lower
+
+    @property
+    def kernel(self) -> Kernel:
+        return self._kernel or kernels.fastest(len(self.store))
+
+    def _lanes(self, state: State, at: Moment, mode: Price) -> tuple[Table, Lanes]:
+        self._count(state)
+        made = self.table(state, at, mode)
+        return made, table.lanes(made, IN_CONTRACTS)
+
+    def table(self, state: State, at: Moment, mode: Price) -> Table:
+        """Every series that somebody holds, valued."""
         params = state.params(state.version()).risk
-        quotes = (_quote(state, u, at) for u in range(len(params.depths)))
-        return any(q is not None and clamp_price(q, Price.TRIGGER, params) != q.spot for q in quotes)
+        return table.build(market.inputs(state, self.store.listing, at, mode, params), make_rules(params))
+
+    def _some(self, rows: Array, lanes: Lanes) -> Singles:
+        """``Scan.lower`` of some rows."""
+        lower = self.kernel.some(self.store.first.used[rows], lanes) + self.store.cash[rows]
+        for i, blocks, at in self.store.beyond(rows.tolist()):
+            lower[i] += self.kernel.some(blocks.used[at : at + 1], lanes)[0]
+        return np.asarray(lower, np.float32)
+
+    def _refused(self, made: Table) -> Mapping[int, str]:
+        """Rows of accounts that hold what has no value."""
+        found: dict[int, str] = {}
+        unpriced = np.isnan(made.inputs.prices)
+        if made.inputs.refused or unpriced.any():
+            for blocks in self.store.blocks:
+                found |= self._refused_in(blocks, made, unpriced)
+        return found
+
+    def _refused_in(self, blocks: Blocks, made: Table, unpriced: Array) -> Mapping[int, str]:
+        b, rows = blocks.used, np.arange(blocks.size) if blocks is self.store.first else blocks.row[: blocks.size]
+        held = np.isin(b.series, list(made.inputs.refused))
+        blind = unpriced[b.under] & (b.gross + b.units > 0)
+        names = {
+            int(rows[i]): made.inputs.refused[int(b.series[i][held[i]][0])] for i in np.flatnonzero(held.any(axis=1))
+        }
+        return {int(rows[i]): f"underlying {b.under[i]} has no price" for i in np.flatnonzero(blind)} | names
+
+    # ── everything, in float64 ──
 
     def assess(self, state: State, at: Moment, mode: Price) -> portfolio.Health:
-        """Health of every account, by row; underlyings without a price count for nothing."""
-        params, config = state.params(state.version()).risk, state.config()
-        rules = make_rules(params)
-        count = len(self._accounts)
-        sums = portfolio.Assessment(self._worth(count), rules)
-        units = np.array([asset.unit for asset in state.clearing().assets], dtype=np.float64)
-        collateral = self._collateral[:count, : len(units)] / units
-        for u in range(len(params.depths)):
-            feed, quote = state.feed(u), _quote(state, u, at)
-            if feed is None or quote is None:
-                continue
-            price = clamp_price(quote, mode, params) / WAD
-            wide = rules.stretched(_stress(feed, at, config, mode), params.stress_cap / WAD)
-            terms = []
-            for (of, expiry), block in sorted(self._expiries.items()):
-                smile = state.smile(u, expiry)
-                if of != u or smile is None:
-                    continue
-                fixed, open_ = oracle.observed(feed, state.steps(u), expiry, at.timestamp, config)
-                now = _float_smile(oracle.smile(smile, feed, at.timestamp, config), quote)
-                calls = np.array([s.is_call for s in block.series])
-                strikes = np.array([s.strike / WAD for s in block.series])
-                left = float(expiry - at.timestamp)
-                term = portfolio.term(price, left, fixed / WAD, open_ / WAD, now, calls, strikes, wide)
-                terms.append((term, block.sizes[:count, : len(block.series)]))
-            sums.add(u, price, terms, collateral, wide)
-        return sums.health
+        """Health of every account, by row, within 1e-9 of gross notional; NaN for what is refused."""
+        self._count(state)
+        made = self.table(state, at, mode)
+        units = {row: market.units(amounts, self._collaterals) for row, amounts in self.store.pledged.items()}
+        h = exact.assess(self.store.dollars(), list(self._laid()), made, IN_CONTRACTS, units)
+        for row in self._refused(made):
+            h.equity[row] = h.mm[row] = h.im[row] = np.nan
+        return h
 
-    def _worth(self, count: int) -> Floats:
-        """Cash after its share in the losses since it last changed."""
-        cash, index = self._cash[:count], self._index[:count]
-        return np.where((cash > 0) & (index != self._loss), cash * self._loss / np.where(index, index, 1.0), cash)
+    def greeks(self, state: State, at: Moment, mode: Price = Price.SPOT) -> Mapping[str, Array]:
+        """Of every account, (rows, U) each, as ``Table.greeks`` has them; their sums are those of the whole book."""
+        self._count(state)
+        return exact.greeks(len(self.store), list(self._laid()), self.table(state, at, mode), IN_CONTRACTS)
+
+    def _laid(self) -> Iterator[tuple[Array, Blocks]]:
+        """(row of the account of each block, blocks)."""
+        for blocks in self.store.blocks:
+            yield np.arange(blocks.size) if blocks is self.store.first else blocks.row[: blocks.size], blocks
 
     @property
     def accounts(self) -> Sequence[int]:
         """Accounts by row."""
-        return self._accounts
-
-
-def _resized(a: Floats, rows: int, columns: int) -> Floats:
-    """``a`` in the corner of a larger matrix of zeros."""
-    b = np.zeros((rows, columns))
-    b[: a.shape[0], : a.shape[1]] = a
-    return b
-
-
-def _quote(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
-    feed = state.feed(underlying)
-    return oracle.prices(feed, at.timestamp, state.config()) if feed else None
-
-
-def _stress(feed: oracle.Feed, at: Moment, config: oracle.Config, mode: Price) -> float:
-    stress = oracle.stress(feed, at.timestamp, config)
-    return (stress.at_once if mode == Price.INITIAL else stress.eased) / WAD
-
-
-def _float_smile(s: oracle.SmileNow, quote: oracle.Prices) -> portfolio.Smile:
-    confidence = min(s.confidence, quote.confidence) / BPS
-    return portfolio.Smile(s.atm / WAD, s.skew / WAD, s.curv / WAD, s.rate / WAD, confidence)
-
-
-def make_rules(p: RiskParams) -> portfolio.Rules:
-    """The parameter set in floats."""
-    s = p.scenarios
-    scenarios = portfolio.Scenarios(
-        np.array([x.spot for x in s]) / BPS,
-        np.array([int(x.kind) for x in s]),
-        np.array([x.vol for x in s]) / BPS,
-        np.array([x.weight for x in s]) / BPS,
-    )
-    return portfolio.Rules(
-        factor=(p.mm_factor / WAD, p.im_factor / WAD),
-        floor_gross=(p.floor_gross_mm / WAD, p.floor_gross_im / WAD),
-        floor_naked=p.floor_naked / WAD,
-        size=p.lambda_ / WAD,
-        doubt=p.confidence / WAD,
-        power=(p.vol_power_short / WAD, p.vol_power_long / WAD),
-        nearest=float(p.vol_days_floor),
-        depths=np.array([d / WAD for d in p.depths]),
-        asset_of=[-1, *(a.underlying for a in p.assets[1:])],
-        haircuts=np.array([(a.haircut_mm / WAD, a.haircut_im / WAD) for a in p.assets]),
-        scenarios=scenarios,
-    )
+        return [self.store.account(row) for row in range(len(self.store))]

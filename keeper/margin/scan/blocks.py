@@ -1,0 +1,133 @@
+"""Positions as columns: one row per account and underlying, or more where it has more legs than fit.
+
+Shapes: B blocks of W slots. A slot is a row of the value table and a signed number of lots; slots are in the order of
+their expiry, empty ones (row 0, no lots) last. Bit k of ``first`` says that slot k begins another expiry: there the
+fold of the margin rules, c <- min(c, 0) + g, is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+WIDTHS: Final = (8, 32)  # slots: what nearly every account needs, and the most the clearing house allows
+CHUNK: Final = 2048  # blocks whose sums fit into the cache of a core
+COLUMNS: Final = ("series", "lots", "first", "under", "units", "shorts", "naked", "gross")
+
+
+class Segment(NamedTuple):
+    """What one account holds in one underlying. Amounts in lots of the underlying."""
+
+    under: int
+    series: Sequence[int]  # rows of the value table
+    lots: Sequence[float]
+    first: int  # bit k: leg k begins another expiry
+    units: float  # collateral
+    shorts: float  # sum of short legs, positive
+    naked: float  # short legs that no leg of the same type and a later or the same expiry covers, positive
+
+    @property
+    def gross(self) -> float:
+        return sum(map(abs, self.lots))
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Columns of some blocks, in the order in which kernels take them."""
+
+    series: Array  # (B, W) unsigned
+    lots: Array  # (B, W) int32, or float32 where sizes are no whole lots
+    first: Array  # (B,) bits
+    under: Array  # (B,) uint8
+    units: Array  # (B,) float32
+    shorts: Array  # (B,) float32
+    naked: Array  # (B,) float32
+    gross: Array  # (B,) float32
+
+    def __len__(self) -> int:
+        return len(self.under)
+
+    def __getitem__(self, at: Any) -> Slice:
+        return Slice(*(getattr(self, name)[at] for name in COLUMNS))
+
+
+class Blocks:
+    """Blocks of one width that grow, are overwritten in place, and are used again when freed."""
+
+    def __init__(self, width: int, lots: type[np.generic] = np.int32) -> None:
+        self.width, self.size = width, 0
+        self._free: list[int] = []
+        self._written: set[int] = set()  # chunks
+        self.row: Array = np.zeros(0, np.int32)  # whose it is
+        bits = np.uint8 if width <= 8 else np.uint32
+        empty = (np.zeros((0, width), np.uint16), np.zeros((0, width), lots), np.zeros(0, bits), np.zeros(0, np.uint8))
+        self._all = Slice(*empty, *(np.zeros(0, np.float32) for _ in range(4)))
+
+    def take(self, row: int | None = None) -> int:
+        """A block for the account in this row of the book; None where every account has one, in the same order."""
+        at = self._free.pop() if self._free else self.size
+        if at == self.size:
+            self.reserve(at + 1)
+            self.size += 1
+        if row is not None:
+            self.row[at] = row
+        return at
+
+    def reserve(self, size: int) -> None:
+        """Room for so many; pages that are not written cost nothing."""
+        have = len(self.row)
+        if size > have:
+            room = max(64, size, have * 2)
+            self.row = grown(self.row, room)
+            self._all = Slice(*(grown(getattr(self._all, name), room) for name in COLUMNS))
+
+    def write(self, at: int, s: Segment) -> None:
+        a, n = self._all, len(s.series)
+        if n and max(s.series) > np.iinfo(a.series.dtype).max:
+            self._all = a = Slice(a.series.astype(np.uint32), *(getattr(a, name) for name in COLUMNS[1:]))
+        a.series[at, :n], a.series[at, n:] = s.series, 0
+        a.lots[at, :n], a.lots[at, n:] = s.lots, 0
+        a.first[at], a.under[at], a.units[at] = s.first, s.under, s.units
+        a.shorts[at], a.naked[at], a.gross[at] = s.shorts, s.naked, s.gross
+        self._written.add(at // CHUNK)
+
+    def touched(self) -> set[int]:
+        """Numbers of the chunks that were written to since this was last asked."""
+        written, self._written = self._written, set()
+        return written
+
+    def free(self, at: int) -> None:
+        self.write(at, EMPTY)
+        self._free.append(at)
+
+    def legs(self, at: int) -> tuple[list[int], list[Any]]:
+        """(table rows, lots) of the slots in use."""
+        lots = self._all.lots[at].tolist()
+        while lots and not lots[-1]:
+            lots.pop()
+        return self._all.series[at, : len(lots)].tolist(), lots
+
+    @property
+    def used(self) -> Slice:
+        """All blocks up to the last one taken; views, not copies."""
+        return self._all[: self.size]
+
+    @property
+    def nbytes(self) -> int:
+        """Of the blocks up to the last one taken."""
+        return sum(getattr(self.used, name).nbytes for name in COLUMNS)
+
+
+EMPTY: Final = Segment(0, (), (), 0, 0.0, 0.0, 0.0)
+
+
+def grown(a: Array, rows: int) -> Array:
+    """``a`` at the head of a longer column of zeros."""
+    b = np.zeros((rows, *a.shape[1:]), a.dtype)
+    b[: len(a)] = a
+    return b

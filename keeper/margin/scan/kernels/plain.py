@@ -1,0 +1,54 @@
+"""Table times positions in numpy."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from keeper.margin.scan.blocks import Blocks, Slice
+from keeper.margin.scan.kernels import tolerance
+from keeper.margin.scan.table import Lanes, Singles
+
+CHUNK: Final = 4096  # blocks whose sums fit into the cache
+NO_CAP: Final = np.float32(3e38)
+
+
+class Plain:
+    name = "plain"
+
+    def whole(self, blocks: Blocks, t: Lanes) -> Singles:
+        return self.some(blocks.used, t)
+
+    def some(self, part: Slice, t: Lanes) -> Singles:
+        out = np.empty(len(part), np.float32)
+        for at in range(0, len(part), CHUNK):
+            out[at : at + CHUNK] = _chunk(part[at : at + CHUNK], t)
+        return out
+
+
+def _chunk(b: Slice, t: Lanes) -> Singles:
+    """One scenario to a row, so that everything but the look-up runs along contiguous accounts."""
+    gain, pair = np.ascontiguousarray(t.gain.T), np.ascontiguousarray(t.pair.T)
+    series, lots = np.ascontiguousarray(b.series.T).astype(np.intp), np.ascontiguousarray(b.lots.T).astype(np.float32)
+    carried, sums = np.zeros((t.width, len(b)), np.float32), np.zeros((2, len(b)), np.float32)
+    for k in np.flatnonzero(lots.any(axis=1)):
+        np.minimum(carried, np.where(b.first >> k & 1, np.float32(0), NO_CAP), out=carried)
+        carried += np.take(gain, series[k], axis=1, mode="clip") * lots[k]
+        sums += np.take(pair, series[k], axis=1, mode="clip") * lots[k]
+    value = b.units * t.parameters[b.under, 0]
+    carried = np.minimum(carried, np.float32(0)) + value * t.shock[b.under].T
+    return finish(b, t, carried.min(axis=0), sums[0], sums[1])
+
+
+def finish(b: Slice, t: Lanes, lowest: Any, worth: Any, delta: Any) -> Singles:
+    """What the worst weighted scenario, the worth and the delta of a block come to."""
+    price, factor, size, cut, gross, naked, doubt, bound = t.parameters[b.under].T
+    value, exposure = b.units * price, (delta + b.units) * price
+    held = price * (gross * b.shorts + naked * b.naked) + doubt * b.gross
+    if len(t.doubt):
+        held += (np.abs(b.lots).astype(np.float32) * t.doubt[b.series]).sum(axis=1)
+    brings = worth + value + factor * np.minimum(lowest, 0) - size * exposure * exposure - held - cut * value
+    width = b.series.shape[1]
+    doubtful = np.float32(tolerance(width)) * bound * (b.gross + b.units) * (1 + 2 * size * np.abs(exposure))
+    return np.asarray(brings - doubtful, np.float32)

@@ -1,0 +1,68 @@
+"""Table times positions in scipy: the j-th expiries of all accounts are one sparse matrix, multiplied in order of j."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from scipy import sparse
+
+from keeper.margin.scan.blocks import CHUNK, Array, Blocks, Slice
+from keeper.margin.scan.kernels.plain import finish
+from keeper.margin.scan.table import Lanes, Singles
+
+Plan = list[Any]  # one matrix per level of expiry, (blocks, R) in lots
+
+
+class Sparse:
+    name = "sparse"
+
+    def __init__(self) -> None:
+        self._plans: WeakKeyDictionary[Blocks, dict[int, Plan]] = WeakKeyDictionary()
+
+    def whole(self, blocks: Blocks, t: Lanes) -> Singles:
+        """Matrices are kept from one time to the next, and made again for chunks that were written to."""
+        plans, used = self._plans.setdefault(blocks, {}), blocks.used
+        for chunk in blocks.touched():
+            plans.pop(chunk, None)
+        out = np.empty(len(used), np.float32)
+        for at in range(0, len(used), CHUNK):
+            part = used[at : at + CHUNK]
+            kept = plans.get(at // CHUNK)
+            if kept is None or kept[0].shape != (len(part), len(t.gain)):
+                kept = plans[at // CHUNK] = _plan(part, len(t.gain))
+            out[at : at + CHUNK] = _product(part, kept, t)
+        return out
+
+    def some(self, part: Slice, t: Lanes) -> Singles:
+        parts = (part[at : at + CHUNK] for at in range(0, len(part), CHUNK))
+        found = [_product(each, _plan(each, len(t.gain)), t) for each in parts]
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+
+def _plan(b: Slice, series: int) -> Plan:
+    slots = np.arange(b.series.shape[1])
+    begins = b.first[:, None] >> slots & 1
+    level = np.where(b.lots != 0, np.cumsum(begins, axis=1) - 1, -1)
+    return [_matrix(b, level == j, series) for j in range(max(1, int(level.max(initial=-1)) + 1))]
+
+
+def _matrix(b: Slice, chosen: Array, series: int) -> Any:
+    ends = np.concatenate([[0], np.cumsum(chosen.sum(axis=1))]).astype(np.int32)
+    entries = b.lots[chosen].astype(np.float32), b.series[chosen].astype(np.int32), ends
+    return sparse.csr_array(entries, shape=(len(b), series))
+
+
+def _product(b: Slice, plan: Plan, t: Lanes) -> Singles:
+    """``finish`` wants one scenario to a row."""
+    carried = plan[0] @ t.gain
+    sums = plan[0] @ t.pair
+    for matrix in plan[1:]:
+        np.minimum(carried, 0, out=carried)
+        carried += matrix @ t.gain
+        sums += matrix @ t.pair
+    value = b.units * t.parameters[b.under, 0]
+    np.minimum(carried, 0, out=carried)
+    turned = np.ascontiguousarray(carried.T) + value * t.shock[b.under].T
+    return finish(b, t, turned.min(axis=0), sums[:, 0], sums[:, 1])

@@ -1,0 +1,188 @@
+"""What every series is worth now and gains in every scenario: made once per moment, whatever the number of accounts.
+
+Shapes: R series, S scenarios, U underlyings. Row 0 is no series: all zeros. US dollars per contract, float64; the
+kernels take the same per lot, weighted, in float32 (``Lanes``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keeper.margin import black76, portfolio
+from keeper.margin.black76 import Floats
+from keeper.margin.portfolio import DAY, YEAR, Rules, Smile
+
+Singles = NDArray[np.float32]
+UNIT: Final = 2.0**-24  # rounding of float32
+VECTOR: Final = 16  # lanes; scenarios are padded to a multiple
+PARAMETERS: Final = ("price", "factor", "size", "cut", "gross", "naked", "doubt", "bound")  # of an underlying in Lanes
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The market at one moment, per series (R,), and per underlying (U,).
+
+    ``refused`` says of rows that have no value, why; an underlying without a price has price NaN.
+    """
+
+    prices: Floats
+    stretch: Floats  # what the price moves of all scenarios are multiplied by
+    under: NDArray[np.int64]
+    is_call: NDArray[np.bool_]
+    strike: Floats
+    left: Floats  # seconds to expiry
+    fixed: Floats  # US dollars of the settlement average already known
+    open: Floats  # weight of the price still to come
+    smile: Smile  # (R,) each
+    rows: NDArray[np.int64]  # the rows to value
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    inputs: Inputs
+    rules: Rules
+    moves: Floats  # (U, S) relative price moves of the scenarios
+    worth: Floats  # (R,) discounted value
+    gain: Floats  # (R, S) discounted change
+    delta: Floats  # (R,) per unit of the underlying
+    doubt: Floats  # (R,) 1 - confidence
+
+    @cached_property
+    def greeks(self) -> Mapping[str, Floats]:
+        """Per series, smile held at the strike: delta and gamma per unit of price, vega per 1.00 of volatility, theta
+        per day."""
+        i, at = self.inputs, self.inputs.rows
+        price, left, strike = i.prices[i.under[at]], np.maximum(i.left[at], 0.0), i.strike[at]
+        rate, open_ = np.asarray(i.smile.rate)[at], i.open[at]
+        discount, root = np.exp(-rate * left / YEAR), np.sqrt(left / YEAR)
+        forward = (i.fixed[at] + price * open_) / discount
+        sigma = portfolio.sigma(_smiles(i.smile, at), forward, strike, root)
+        gamma, vega = black76.gamma_vega(forward, strike, sigma * root)
+        later = np.maximum(left - DAY, 0.0)
+        shrunk = np.exp(-rate * later / YEAR)
+        ahead = (i.fixed[at] + price * open_) / shrunk
+        value, _ = black76.value(i.is_call[at], ahead, strike, sigma * np.sqrt(later / YEAR))
+        found = {
+            "delta": self.delta[at],
+            "gamma": gamma * open_**2 / discount,
+            "vega": vega * root * discount,
+            "theta": value * shrunk - self.worth[at],
+        }
+        return {name: _spread(values, at, len(self.worth)) for name, values in found.items()}
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """The table as kernels take it: per lot, float32, gains times their weight, padded with zeros to W lanes.
+
+    A zero lane is a scenario in which nothing is lost, and changes no worst loss.
+    """
+
+    gain: Singles  # (R, W)
+    pair: Singles  # (R, 2): worth, delta
+    doubt: Singles  # (R,) US dollars of requirement per lot held, where the confidence of terms differs; else (0,)
+    shock: Singles  # (U, W): weighted change of the price, relative
+    parameters: Singles  # (U, 8), see PARAMETERS; NaN never
+    under: NDArray[np.int64]  # (R,)
+
+    @property
+    def width(self) -> int:
+        return int(self.gain.shape[1])
+
+
+def build(inputs: Inputs, rules: Rules) -> Table:
+    """ValueError, naming the series or the underlying, where a price or a value is no number that can be used."""
+    i, at, size = inputs, inputs.rows, len(inputs.under)
+    for u in np.flatnonzero(~(i.prices > 0) & ~np.isnan(i.prices)):
+        raise ValueError(f"underlying {u} has price {i.prices[u]:g}: nothing can be valued at it")
+    moves = np.stack([rules.stretched(factor, np.inf).scenarios.spot for factor in i.stretch])
+    wide = replace(rules, scenarios=replace(rules.scenarios, spot=moves[i.under[at]]))
+    smiles = _smiles(i.smile, at)
+    t = portfolio.term(
+        i.prices[i.under[at]], i.left[at], i.fixed[at], i.open[at], smiles, i.is_call[at], i.strike[at], wide
+    )
+    bad = ~(np.isfinite(t.worth) & np.isfinite(t.delta) & np.isfinite(t.gain).all(axis=1))
+    for row in np.flatnonzero(bad):
+        raise ValueError(f"{_name(i, int(at[row]))} has no finite value: price {i.prices[i.under[at[row]]]:g}")
+    return Table(
+        inputs,
+        rules,
+        moves,
+        _spread(t.worth, at, size),
+        _spread(t.gain, at, size),
+        _spread(t.delta, at, size),
+        _spread(1.0 - np.asarray(t.confidence), at, size),
+    )
+
+
+def _name(i: Inputs, row: int) -> str:
+    kind = "call" if i.is_call[row] else "put"
+    return f"the {kind} on underlying {i.under[row]} at {i.strike[row]:g}, {i.left[row]:g} s to expiry,"
+
+
+def _smiles(s: Smile, at: Any) -> Smile:
+    return Smile(*(np.asarray(x)[at] for x in (s.atm, s.skew, s.curv, s.rate, s.confidence)))
+
+
+def _spread(values: Floats, at: NDArray[np.int64], size: int) -> Floats:
+    out = np.zeros((size, *values.shape[1:]))
+    out[at] = values
+    return out
+
+
+def lanes(t: Table, lot: float) -> Lanes:
+    """``lot`` in contracts."""
+    r, s = t.rules, t.rules.scenarios
+    width = -(-len(s.spot) // VECTOR) * VECTOR
+    gain = np.zeros((len(t.worth), width), np.float32)
+    gain[:, : len(s.spot)] = t.gain * (s.weight * lot)
+    prices = np.where(np.isnan(t.inputs.prices), 0.0, t.inputs.prices) * lot
+    shock = np.zeros((len(prices), width), np.float32)
+    shock[:, : len(s.spot)] = s.weight * t.moves
+    pair = np.stack([t.worth * lot, t.delta], axis=1).astype(np.float32)
+    each = t.doubt * prices[t.inputs.under] * r.doubt
+    uniform = _uniform(t)
+    parameters = np.zeros((len(prices), len(PARAMETERS)), np.float32)
+    for u, price in enumerate(prices):
+        doubt = each[t.inputs.rows][t.inputs.under[t.inputs.rows] == u].max(initial=0.0) if uniform else 0.0
+        parameters[u] = (
+            price,
+            r.factor[0],
+            r.size / r.depths[u],
+            _cut(r, u),
+            r.floor_gross[0],
+            r.floor_naked,
+            doubt,
+            0,
+        )
+        parameters[u, 7] = _largest(t, u, gain, pair, float(price))
+    each32 = np.zeros(0, np.float32) if uniform else each.astype(np.float32)
+    made = Lanes(gain, pair, each32, shock, parameters, t.inputs.under)
+    if not all(np.isfinite(x).all() for x in (gain, pair, shock, parameters)):
+        raise ValueError("a value of the table is beyond what float32 can hold")
+    return made
+
+
+def _uniform(t: Table) -> bool:
+    """Whether all terms of each underlying are equally certain."""
+    under, doubt = t.inputs.under[t.inputs.rows], t.doubt[t.inputs.rows]
+    return all(np.ptp(doubt[under == u]) == 0 for u in np.unique(under))
+
+
+def _cut(r: Rules, u: int) -> float:
+    """The largest haircut of assets with this underlying: more than one is rare, and then the screen is careful."""
+    return max((float(r.haircuts[a, 0]) for a, of in enumerate(r.asset_of) if of == u), default=0.0)
+
+
+def _largest(t: Table, u: int, gain: Singles, pair: Singles, price: float) -> float:
+    """No term of a margin is larger than this per lot held: what rounding errors are measured by."""
+    at = t.inputs.rows[t.inputs.under[t.inputs.rows] == u]
+    biggest = max(np.abs(gain[at]).max(initial=0.0), np.abs(pair[at, 0]).max(initial=0.0), price)
+    return float(biggest) * max(1.0, t.rules.factor[0], float(np.abs(t.moves).max(initial=0.0)))

@@ -1,0 +1,179 @@
+"""From the book to the inputs of the value table: prices, terms and smiles, exact until they become floats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keeper.margin import portfolio
+from keeper.margin.scan.table import Inputs
+from keeper.model import Moment
+from keeper.protocols.options import oracle
+from keeper.protocols.options.params import RiskParams
+from keeper.protocols.options.records import Series, State
+from keeper.protocols.options.risk import Price, clamp_price
+from keeper.protocols.options.store import LOT, Listing
+from keeper.units import BPS, WAD
+
+
+class Collateral(NamedTuple):
+    """How an asset counts."""
+
+    asset: int
+    underlying: int
+    unit: int  # native units of one
+
+
+Collaterals = tuple[Collateral, ...]
+
+
+def collaterals(state: State) -> Collaterals:
+    """Every asset that the current parameters count."""
+    counted = state.params(state.version()).risk.assets if state.version() else ()
+    listed = zip(state.clearing().assets, counted, strict=False)
+    return tuple(Collateral(i, c.underlying, asset.unit) for i, (asset, c) in enumerate(listed) if i)
+
+
+def units(amounts: Sequence[int], counted: Collaterals) -> Mapping[int, float]:
+    """Collateral by underlying, in lots."""
+    found: dict[int, float] = {}
+    for asset, underlying, unit in counted:
+        if asset < len(amounts) and amounts[asset]:
+            found[underlying] = found.get(underlying, 0.0) + amounts[asset] * (WAD // LOT) / unit
+    return found
+
+
+class Term(NamedTuple):
+    """One expiry of one underlying: seconds left, the known part of the settlement average, and the smile."""
+
+    left: float
+    fixed: float
+    open: float
+    atm: float
+    skew: float
+    curv: float
+    rate: float
+    confidence: float
+
+
+NOTHING = Term(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def quote(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
+    feed = state.feed(underlying)
+    return oracle.prices(feed, at.timestamp, state.config()) if feed else None
+
+
+def clamped(state: State, at: Moment) -> bool:
+    """Whether the trigger price of any underlying is not its spot."""
+    params = state.params(state.version()).risk
+    quotes = (quote(state, u, at) for u in range(len(params.depths)))
+    return any(q is not None and clamp_price(q, Price.TRIGGER, params) != q.spot for q in quotes)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What does not change about the series held, by row of the table, (R,) each."""
+
+    series: Mapping[int, Series]
+    terms: tuple[tuple[int, int], ...]  # every (underlying, expiry)
+    under: NDArray[np.int64]
+    is_call: NDArray[np.bool_]
+    strike: NDArray[np.float64]
+    term: NDArray[np.int64]  # index into ``terms``; one past its end for rows that are no series
+    rows: NDArray[np.int64]
+
+
+def listed(listing: Listing) -> Listed:
+    """Made once for each state of the listing."""
+    if listing.arranged is None:
+        live, size = listing.live(), len(listing)
+        terms = tuple(sorted({(s.underlying, s.expiry) for s in live.values()}))
+        under, strike, is_call = np.zeros(size, np.int64), np.ones(size), np.zeros(size, bool)
+        which, number = np.full(size, len(terms)), {term: i for i, term in enumerate(terms)}
+        for row, s in live.items():
+            under[row], strike[row], is_call[row] = s.underlying, s.strike / WAD, s.is_call
+            which[row] = number[s.underlying, s.expiry]
+        rows = np.array(sorted(live), np.int64)
+        listing.arranged = Listed(live, terms, under, is_call, strike, which, rows)
+    return cast(Listed, listing.arranged)
+
+
+def inputs(state: State, listing: Listing, at: Moment, mode: Price, params: RiskParams) -> Inputs:
+    """The market as the contract would see it at ``at``; series that it could not value are refused."""
+    held, quotes = listed(listing), [quote(state, u, at) for u in range(len(params.depths))]
+    prices = [np.nan if q is None else clamp_price(q, mode, params) / WAD for q in quotes]
+    prices += [np.nan] * (int(held.under.max(initial=0)) + 1 - len(prices))
+    terms = [term(state, u, expiry, quotes, at) for u, expiry in held.terms]
+    each = np.array([t if isinstance(t, Term) else NOTHING for t in (*terms, NOTHING)])[held.term].T
+    bad = {i: t for i, t in enumerate(terms) if isinstance(t, str)}
+    lost = np.isin(held.term, list(bad))
+    return Inputs(
+        prices=np.array(prices, np.float64),
+        stretch=np.array([stretch(state, u, at, mode, params.stress_cap) for u in range(len(prices))]),
+        under=held.under,
+        is_call=held.is_call,
+        strike=held.strike,
+        left=each[0],
+        fixed=each[1],
+        open=each[2],
+        smile=portfolio.Smile(*each[3:]),
+        rows=held.rows[~lost[held.rows]],
+        refused={int(row): f"{held.series[int(row)].name}: {bad[int(held.term[row])]}" for row in np.flatnonzero(lost)},
+    )
+
+
+def term(state: State, u: int, expiry: int, quotes: Sequence[oracle.Prices | None], at: Moment) -> Term | str:
+    """One expiry, or why it has no value."""
+    if u >= len(quotes):
+        return "its underlying is not in the parameters"
+    feed, now, smile, config = state.feed(u), quotes[u], state.smile(u, expiry), state.config()
+    if feed is None or now is None:
+        return "its underlying has no price"
+    if smile is None:
+        return "its expiry has no smile"
+    try:
+        fixed, open_ = oracle.observed(feed, state.steps(u), expiry, at.timestamp, config)
+    except LookupError as error:
+        return f"its settlement average is not known: {error}"
+    s = oracle.smile(smile, feed, at.timestamp, config)
+    confidence = min(s.confidence, now.confidence) / BPS
+    known = (float(expiry - at.timestamp), fixed / WAD, open_ / WAD)
+    return Term(*known, s.atm / WAD, s.skew / WAD, s.curv / WAD, s.rate / WAD, confidence)
+
+
+def stretch(state: State, underlying: int, at: Moment, mode: Price, cap: int) -> float:
+    """What the price moves of all scenarios are multiplied by, as volatility asks for: ``Risk._stretch``."""
+    feed = state.feed(underlying)
+    if feed is None or cap <= WAD:
+        return 1.0
+    stress = oracle.stress(feed, at.timestamp, state.config())
+    return min(stress.at_once if mode == Price.INITIAL else stress.eased, cap) / WAD
+
+
+def make_rules(p: RiskParams) -> portfolio.Rules:
+    """The parameter set in floats."""
+    s = p.scenarios
+    scenarios = portfolio.Scenarios(
+        np.array([x.spot for x in s]) / BPS,
+        np.array([int(x.kind) for x in s]),
+        np.array([x.vol for x in s]) / BPS,
+        np.array([x.weight for x in s]) / BPS,
+    )
+    return portfolio.Rules(
+        factor=(p.mm_factor / WAD, p.im_factor / WAD),
+        floor_gross=(p.floor_gross_mm / WAD, p.floor_gross_im / WAD),
+        floor_naked=p.floor_naked / WAD,
+        size=p.lambda_ / WAD,
+        doubt=p.confidence / WAD,
+        power=(p.vol_power_short / WAD, p.vol_power_long / WAD),
+        nearest=float(p.vol_days_floor),
+        depths=np.array([d / WAD for d in p.depths]),
+        asset_of=[-1, *(a.underlying for a in p.assets[1:])],
+        haircuts=np.array([(a.haircut_mm / WAD, a.haircut_im / WAD) for a in p.assets]),
+        scenarios=scenarios,
+    )
