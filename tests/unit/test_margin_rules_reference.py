@@ -39,15 +39,15 @@ SMILE = (0.65, -0.09, 0.09, 0.04)  # atm, skew, curv, rate
 
 def test_the_parameters_are_the_defaults_of_the_protocol() -> None:
     rules, p = PRESETS["reference"], PARAMS
-    assert rules.size and rules.band
+    assert rules.size and rules.band and rules.stress_cap
     ours = (
         *(rules.factor.mm, rules.factor.im, rules.gross.mm, rules.gross.im, rules.naked.mm, rules.size.factor),
-        *(rules.confidence.option.rate, rules.vol.short_power, rules.vol.long_power, rules.band),
+        *(rules.confidence.option.rate, rules.vol.short_power, rules.vol.long_power, rules.band, rules.stress_cap),
         *(rules.haircut.mm, rules.haircut.im),
     )
     theirs = (
         *(p.mm_factor, p.im_factor, p.floor_gross_mm, p.floor_gross_im, p.floor_naked, p.lambda_),
-        *(p.confidence, p.vol_power_short, p.vol_power_long, p.trigger_band),
+        *(p.confidence, p.vol_power_short, p.vol_power_long, p.trigger_band, p.stress_cap),
         *(p.assets[1].haircut_mm, p.assets[1].haircut_im),
     )
     assert ours == pytest.approx([one / WAD for one in theirs], rel=1e-15)
@@ -89,7 +89,12 @@ def strike(u: int, per_cent: int) -> float:
     return SPOTS[u] * per_cent / 100
 
 
-def file(legs: list[Held], cash: float, units: tuple[int, int], move: float) -> Result:
+CALM = (1.0, 1.0)  # stress for maintenance, and for the initial margin
+
+
+def file(
+    legs: list[Held], cash: float, units: tuple[int, int], move: float, stress: tuple[float, float] = CALM
+) -> Result:
     """Spot has moved away from its mean; the feed of the first expiry has seen a part of the average."""
     underlyings = {}
     for u, name in enumerate(NAMES):
@@ -100,7 +105,8 @@ def file(legs: list[Held], cash: float, units: tuple[int, int], move: float) -> 
             str(left): {"seconds": left, "vol_confidence": 0.9, **said, **(known if left < 1800 else {})}
             for left in LEFTS
         }
-        underlyings[name] = {"spot": spot, "mark": SPOTS[u], "confidence": 0.95, "expiries": expiries}
+        wide = {"stress": stress[0], "stress_now": stress[1]}
+        underlyings[name] = {"spot": spot, "mark": SPOTS[u], "confidence": 0.95, "expiries": expiries, **wide}
     options = [
         {
             "underlying": NAMES[u],
@@ -155,6 +161,13 @@ class Shelf:
 
 
 def exact(legs: list[Held], cash: int, units: tuple[int, int], move: float) -> Any:
+    state, pf = contract(legs, cash, units, move)
+    return Market(state, PARAMS, NOW, Price.TRIGGER).assess(pf)
+
+
+def contract(
+    legs: list[Held], cash: int, units: tuple[int, int], move: float, stress: tuple[float, float] = CALM
+) -> tuple[State, Portfolio]:
     records: dict[Key, Any] = {Key("config", 0): CONFIG}
     atm, skew, curv, rate = (round(one * 10**6) for one in SMILE)
     for u in range(2):
@@ -174,12 +187,14 @@ def exact(legs: list[Held], cash: int, units: tuple[int, int], move: float) -> A
         records |= {Key("steps", u): 1, step_key(u, 0): before}
         for left in LEFTS:
             records[smile_key(u, NOW + left)] = oracle.Smile(atm, skew, curv, rate, NOW, 9_000, atm * 10**12)
+        feed = records[Key("feed", u)]
+        records[Key("feed", u)] = replace(feed, peak=round(stress[1] * feed.usual) ** 2, eased=round(stress[0] * 10**9))
     words = [
         Leg(u << 112 | NOW + LEFTS[e] << 72 | int(c) << 64 | round(strike(u, k) * 10**8), round(n * 10**3) * 10**15)
         for u, e, c, k, n in legs
     ]
     pf = Portfolio(wad(cash), tuple(sorted(words)), (0, *(wad(one) for one in units)))
-    return Market(State(Shelf(records)), PARAMS, NOW, Price.TRIGGER).assess(pf)
+    return State(Shelf(records)), pf
 
 
 @settings(max_examples=60, deadline=None)
@@ -206,6 +221,25 @@ def test_the_contract_agrees_to_1e_9_of_gross(legs: list[Held], cash: int, units
     assert found == pytest.approx(
         [one / WAD for one in (theirs.equity, theirs.mm, theirs.im)], rel=1e-14, abs=1e-9 * gross + 1e-6
     )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    legs=held(),
+    units=CASES["units"],
+    move=st.integers(-80, 80).map(lambda n: 1 + n / 4000),  # within both bands
+    eased=st.integers(100, 200).map(lambda n: n / 100),
+    more=st.integers(0, 100).map(lambda n: n / 100),
+)
+def test_volatility_widens_the_scenarios_as_the_contract_does(
+    legs: list[Held], units: tuple[int, int], move: float, eased: float, more: float
+) -> None:
+    ours = file(legs, 0, units, move, (eased, eased + more))
+    state, pf = contract(legs, 0, units, move, (eased, eased + more))
+    mm = Market(state, PARAMS, NOW, Price.TRIGGER).assess(pf).mm
+    im = Market(state, PARAMS, NOW, Price.INITIAL).assess(pf).im
+    gross = sum(abs(n) * SPOTS[u] for u, _, _, _, n in legs) + sum(n * SPOTS[u] for u, n in enumerate(units))
+    assert ours.requirement == pytest.approx((mm / WAD, im / WAD), rel=1e-9, abs=1e-9 * gross + 1e-6)
 
 
 def test_the_worst_scenario_of_each_underlying_is_the_contracts() -> None:

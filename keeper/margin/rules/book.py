@@ -110,6 +110,7 @@ class Market:
     units: float = 0.0  # of the underlying itself
     assets: tuple[Asset, ...] = ()
     arrays: tuple[Scanned, ...] = ()
+    stress: tuple[float, float] = (1.0, 1.0)  # what price moves are multiplied by: for maintenance, initially
 
     @property
     def empty(self) -> bool:

@@ -36,7 +36,12 @@ class _Assessment:
 
     @cached_property
     def markets(self) -> list[Scanning]:
-        return [Scanning(market, self.rules) for market in self.book.markets]
+        return [Scanning(market, self.rules.stretched(market.stress[0])) for market in self.book.markets]
+
+    def _initially(self, one: Scanning) -> Scanning:
+        """The market under the scenarios of the initial margin."""
+        mm, im = one.market.stress
+        return one if im == mm else Scanning(one.market, self.rules.stretched(im))
 
     def _requirements(self) -> Iterator[Line]:
         lost = charges.depeg(self.book, self.rules)
@@ -67,18 +72,19 @@ class _Assessment:
                 yield from (strikes.line(one.market.name, one.market.spot, v, standard) for v in one.terms)
             return
         saved = spreads.credits(self.markets, self.rules)
-        for (members, _), found in zip(self._together, self.scans, strict=True):
-            lines = [_both(f"loss {found.of}: {found.worst}", -found.loss)]
+        for (members, offset), found in zip(self._together, self.scans, strict=True):
+            initially = self._scan([self._initially(one) for one in members], offset)
+            lines = [Line(f"loss {found.of}: {found.worst}", -found.loss, -initially.loss)]
             lines += [line for one in members for line in spreads.lines(one, saved[one.market.name])]
             least = sum(spreads.minimum(one) for one in members)
-            yield from (*lines, _both(f"minimum {found.of}", min(0.0, -least - sum(line.mm for line in lines))))
+            yield from (*lines, _rest(f"minimum {found.of}", least, lines))
 
     @cached_property
     def scans(self) -> list[Scan]:
-        return [
-            scan(" + ".join(one.market.name for one in members), members, offset, self.rules)
-            for members, offset in self._together
-        ]
+        return [self._scan(members, offset) for members, offset in self._together]
+
+    def _scan(self, members: list[Scanning], offset: float) -> Scan:
+        return scan(" + ".join(one.market.name for one in members), members, offset, self.rules)
 
     @cached_property
     def _together(self) -> list[tuple[list[Scanning], float]]:
@@ -96,6 +102,12 @@ class _Assessment:
 
 def _both(what: str, amount: float) -> Line:
     return Line(what, amount, amount)
+
+
+def _rest(what: str, least: float, lines: list[Line]) -> Line:
+    """What lines lack of a least requirement."""
+    mm, im = sum(line.mm for line in lines), sum(line.im for line in lines)
+    return Line(what, min(0.0, -least - mm), min(0.0, -least - im))
 
 
 def _marks(one: Scanning) -> Iterator[Line]:

@@ -16,6 +16,7 @@ from keeper.margin.rules.bind import GIVEN, TINY, Above, Amount, Scale, Share, W
 
 T = TypeVar("T")
 MONTH: Final = 30 * 86_400.0  # where the term structure of volatility shocks has its knee
+DEEPEST: Final = -0.99  # a stretched fall stops here
 ANY: Final = "*"  # in a table by underlying: all that are not named
 
 Weight = Annotated[float, Within(0, 100)]
@@ -79,6 +80,11 @@ class Scenario:
         if self.ranges is None:
             return 1.0 if self.spot is None else self.spot
         return max(0.0, 1 + self.ranges * (scan.up if self.ranges > 0 else scan.down))
+
+    def stretched(self, by: float) -> Scenario:
+        """The same with its price move times ``by``; it keeps its name."""
+        spot = None if self.spot is None else 1 + max(DEEPEST, (self.spot - 1) * by)
+        return replace(self, spot=spot, ranges=None if self.ranges is None else self.ranges * by, name=self.title)
 
     @property
     def title(self) -> str:
@@ -338,6 +344,7 @@ class Rules:
     inverse: bool = False  # profits are paid in the underlying: its units are counted, at today's spot
     put_floor: bool = False  # a put is worth at least its intrinsic value (American)
     band: Share | None = None  # spot is held within this share of ``mark``
+    stress_cap: Above | None = None  # most that volatility widens the price moves of scenarios; None: it does not
     scenarios: tuple[Scenario, ...] = ()
     ranges: Mapping[str, Range] = field(default_factory=dict)
     vol: VolShock = VolShock()
@@ -365,6 +372,10 @@ class Rules:
     def named(self, title: str) -> Rules:
         """The same rules with one scenario."""
         return replace(self, scenarios=tuple(one for one in self.scenarios if one.title == title))
+
+    def stretched(self, by: float) -> Rules:
+        """The same rules with all price moves times ``by``."""
+        return self if by == 1 else replace(self, scenarios=tuple(one.stretched(by) for one in self.scenarios))
 
     @property
     def trusted(self) -> Rules:

@@ -123,7 +123,7 @@ class _Reading:
     # ── one underlying ──
 
     def _market(self, name: str, feed: Feed) -> Market:
-        bare = Market(name, self._spot(feed), feed.confidence)
+        bare = Market(name, self._spot(feed), feed.confidence, stress=self._stress(feed))
         for kind in OF_EXPIRY:
             for at, one in self._of(kind, name):
                 self.found.keep(partial(self._check_expiry, feed, name, at, one))
@@ -143,6 +143,11 @@ class _Reading:
         if feed.mark is None or self.rules.band is None:
             return feed.spot
         return max(feed.mark * (1 - self.rules.band), min(feed.spot, feed.mark * (1 + self.rules.band)))
+
+    def _stress(self, feed: Feed) -> tuple[float, float]:
+        now = feed.stress if feed.stress_now is None else feed.stress_now
+        cap = self.rules.stress_cap
+        return (min(feed.stress, cap), min(now, cap)) if cap is not None else (1.0, 1.0)
 
     def _held(self, name: str, expiry: str) -> bool:
         return any(self._of(kind, name, expiry) for kind in OF_EXPIRY)

@@ -27,6 +27,7 @@ TAILS: Final = (0.5, 1.6)
 RULES: Final = Rules(
     name="reference",
     band=0.05,
+    stress_cap=1.5,
     scenarios=(
         *(Scenario(spot=spot, vol=Kind.TERM, by=by) for spot in SPOTS for by in (0.5, -0.3)),
         *(Scenario(spot=spot, vol=Kind.TERM, by=0.5, weight=0.5) for spot in TAILS),

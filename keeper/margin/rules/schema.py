@@ -14,6 +14,7 @@ from keeper.margin.rules.bind import Above, Amount, Multiplier, Number, Price, R
 from keeper.margin.rules.parameters import Levy
 
 Time = Annotated[float, Within(-1e12, 1e12)]
+Stretch = Annotated[float, Within(1, 1000)]
 Left = Annotated[float, Within(-4e8, 4e8, 1e-3)]
 
 
@@ -73,6 +74,8 @@ class Feed:
     spot: Above
     confidence: Share = 1.0
     mark: Above | None = None  # a slow mean of spot, for rules with a ``band``
+    stress: Stretch = 1.0  # volatility over its usual one, for rules with a ``stress_cap``
+    stress_now: Stretch | None = None  # the same without its memory, for the initial margin; None: ``stress``
     perp: PerpFeed | None = None
     expiries: Mapping[str, Expiry] = field(default_factory=dict)
 
