@@ -1,0 +1,348 @@
+"""What people may do, and how likely it is. Each act takes one step in a walk, or none when there is no occasion.
+
+A new mechanism joins the walk with one function and one row of ``ACTS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import exp
+from typing import Final
+
+from keeper.protocols.options import slices
+from keeper.protocols.options.records import unpack_leg
+from keeper.protocols.options.risk import Portfolio, Price
+from keeper.units import WAD, mul_down, mul_up
+from tests.invariants.walk import BACKSTOP, BIDDERS, BROKER, EXPIRIES, INSURER, MAKER, PEOPLE, TRADERS, USD, Walk, word
+
+FOREVER: Final = 2**40
+LIMIT: Final = 10**40  # usd: no price limit
+LOT: Final = 10**15
+
+Act = Callable[[Walk], object]
+
+# ─── the market ───────────────────────────────────────────────────────────────────────────────────
+
+
+def tick(w: Walk) -> None:
+    """Prices move by a per cent or two; now and then they jump."""
+    u = w.rng.randrange(len(w.spots))
+    move = w.rng.gauss(0, 0.015) + (w.rng.choice([-1, 1]) * w.rng.uniform(0.04, 0.13) if w.rng.random() < 0.12 else 0)
+    w.spots[u] *= exp(max(-0.3, min(0.3, move)))
+    w.publish_all(w.rng.randint(1, 12))
+
+
+def squeeze(w: Walk) -> None:
+    """Prices go where the weakest account fears them, for long enough that the marks follow."""
+    ranked = sorted((_slack(w, account), account) for account, one in w.accounts() if one.legs)
+    if not ranked:
+        return
+    h = w.health(ranked[0][1], Price.TRIGGER)
+    for u in range(len(w.spots)):
+        if h.underlyings >> u & 1:
+            feared = w.sets.risk.scenarios[h.worst >> 8 * u & 0xFF].spot or w.rng.choice([-1, 1])
+            w.spots[u] *= 1 + (0.035 if feared > 0 else -0.035)
+    for _ in range(w.rng.randint(2, 4)):
+        w.publish_all(w.rng.randint(8, 15))
+
+
+def still(w: Walk) -> None:
+    """The same prices, several times: marks catch up, clocks run."""
+    for _ in range(w.rng.randint(2, 6)):
+        w.publish_all(w.rng.randint(2, 15))
+
+
+def silence(w: Walk) -> None:
+    """Nobody publishes for a while, then everybody does."""
+    w.at(w.now + w.rng.randint(20, 120))
+    if w.rng.random() < 0.7:
+        w.publish_all()
+
+
+def smiles(w: Walk) -> None:
+    u = w.rng.randrange(len(w.spots))
+    expiry = w.rng.choice(EXPIRIES)
+    if expiry > w.now:
+        w.publish_smile(u, expiry, w.rng.randint(400_000, 1_100_000), w.rng.randint(-150_000, 50_000))
+
+
+def night(w: Walk) -> None:
+    """On to the first expiry: through its settlement window, and past it."""
+    ahead = [expiry for expiry in EXPIRIES if expiry > w.now]
+    if not ahead or w.rng.random() < 0.6:
+        return
+    w.at(max(w.now + 1, ahead[0] - w.rng.randint(40, 100)))
+    while w.now < ahead[0] + 10:
+        w.publish_all(w.rng.randint(5, 20))
+    for expiry in ahead[1:]:
+        for u in range(len(w.spots)):
+            w.publish_smile(u, expiry, 650_000)
+
+
+# ─── traders ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def deposit(w: Walk) -> None:
+    """Never refused, whatever the level is."""
+    name, asset = w.rng.choice(TRADERS), w.rng.choice([0, 0, 0, 1, 2])
+    amount = (w.rng.randint(1, 40_000) * USD, w.rng.randint(1, 10**19), w.rng.randint(1, 10**7))[asset]
+    account = w.account(name)
+    w.do(name, "Clearing", "deposit", account, asset, amount, accounts=(account,), promised=True)
+
+
+def withdraw(w: Walk) -> None:
+    """A part, all, or as much as the initial margin leaves."""
+    name = w.rng.choice((*TRADERS, *BIDDERS))
+    account, asset = w.account(name), w.rng.choice([0, 0, 1, 2])
+    held = w.state.account(account)
+    if held is None:
+        return
+    most = max(0, held.cash) * USD // WAD if asset == 0 else held.collateral[asset]
+    if asset == 0 and held.legs and w.rng.random() < 0.6:
+        h = w.health(account, Price.INITIAL)
+        most = max(0, min(most, (h.equity - h.im) * USD // WAD - 1))
+    amount = most if w.rng.random() < 0.5 else w.rng.randint(0, most + 1)
+    flagged = account in w.running() and amount > 0
+    w.do(name, "Clearing", "withdraw", account, asset, amount, w.who(name), accounts=(account,), forbidden=flagged)
+
+
+def trade(w: Walk) -> None:
+    """A trader sells or buys up to three series, as much as its margin bears, near the model's value."""
+    a, b = w.account(w.rng.choice(TRADERS)), w.account(w.rng.choice((MAKER, MAKER, *TRADERS)))
+    if w.rng.random() < 0.9:
+        w.publish_all()
+    package = _package(w)
+    if a == b or not package:
+        return
+    careful = w.rng.random() < 0.95
+    while careful and package and not _bears(w, a, package):
+        package = [leg for word_ in package if (leg := _halved(word_))]
+    if package:
+        _traded(w, a, b, package)
+
+
+def reduce(w: Walk) -> None:
+    """Two accounts close against each other what they both hold: allowed at every level when it helps both."""
+    a = w.account(w.rng.choice((*TRADERS, *BIDDERS)))
+    mine, theirs = dict(w.holds(a).legs), dict(w.holds(w.account(MAKER)).legs)
+    both = [s for s in sorted(mine) if mine[s] * theirs.get(s, 0) < 0]
+    if not both:
+        return
+    series = w.rng.choice(both)
+    size = min(abs(mine[series]), abs(theirs[series])) // LOT * LOT
+    size = size if w.rng.random() < 0.5 else size // 2 // LOT * LOT
+    if size:
+        signed = -size if mine[series] > 0 else size
+        _traded(w, a, w.account(MAKER), [series << 128 | signed & 2**128 - 1])
+
+
+def _package(w: Walk) -> list[int]:
+    expiries = [expiry for expiry in EXPIRIES if expiry > w.now + 120]
+    legs: dict[int, int] = {}
+    for _ in range(w.rng.choice([1, 1, 2, 3]) if expiries else 0):
+        u = w.rng.randrange(len(w.spots))
+        step = (100.0, 2_000.0)[u]
+        strike = step * max(1, round(w.spots[u] / step * w.rng.uniform(0.75, 1.3)))
+        size = w.rng.choice([-1, -1, 1]) * w.rng.uniform(0.1, 30) * (1.0, 0.05)[u]
+        leg = word(u, w.rng.choice(expiries), w.rng.random() < 0.5, strike, size)
+        if unpack_leg(leg).size:
+            legs[leg >> 128] = leg
+    return list(legs.values())
+
+
+def _halved(leg: int) -> int:
+    size = unpack_leg(leg).size
+    half = abs(size) // 2 // LOT * LOT
+    return leg >> 128 << 128 | (half if size > 0 else -half) & 2**128 - 1 if half else 0
+
+
+def _bears(w: Walk, account: int, package: list[int]) -> bool:
+    prices = w.prices(Price.INITIAL)
+    after = slices.merge(w.holds(account), _portfolio(w, package))
+    h = prices.assess(after)
+    return h.equity - _worth(w, package) >= h.im
+
+
+def _portfolio(w: Walk, package: list[int]) -> Portfolio:
+    return Portfolio(0, tuple(sorted(map(unpack_leg, package))), (0,) * len(w.dep.tokens))
+
+
+def _worth(w: Walk, package: list[int]) -> int:
+    return w.prices(Price.INITIAL).assess(_portfolio(w, package)).equity
+
+
+def _traded(w: Walk, a: int, b: int, package: list[int]) -> None:
+    premium = _worth(w, package) * w.rng.randint(980, 1020) // 1000
+    salt = w.rng.randrange(2**64)
+    w.do(BROKER, "Clearing", "trade", a, b, package, premium, FOREVER, salt, b"", accounts=(a, b))
+
+
+def settle(w: Walk) -> None:
+    due = [
+        account for account, one in w.accounts() if any(leg.series >> 72 & 0xFFFFFFFFFF <= w.now for leg in one.legs)
+    ]
+    if not due:
+        return
+    account = w.rng.choice(due)
+    deed = w.do(w.rng.choice(PEOPLE), "Clearing", "settle", account, accounts=(account,))
+    if deed.done:
+        w.settled += len(deed.before.accounts[account].legs)
+
+
+def insure(w: Walk) -> None:
+    amount = w.rng.randint(1, 10_000) * WAD
+    w.do(INSURER, "Clearing", "fundFrom", w.account(INSURER), amount, accounts=(w.account(INSURER),))
+
+
+# ─── liquidators ──────────────────────────────────────────────────────────────────────────────────
+
+
+def flag(w: Walk) -> None:
+    """The worst account; sometimes with a scenario that proves nothing."""
+    ranked = sorted((_slack(w, account), account) for account, one in w.accounts() if one.legs)
+    running = set(w.running())
+    free = [(slack, account) for slack, account in ranked if account not in running]
+    if not free:
+        return
+    slack, account = free[0] if w.rng.random() < 0.9 else w.rng.choice(free)
+    if slack >= 0 and w.rng.random() < 0.9:  # nothing to prove, most of the time not even tried
+        return
+    scenario = w.health(account, Price.TRIGGER).worst if w.rng.random() < 0.85 else w.rng.randrange(2**16) & 0x0F0F
+    w.do(w.rng.choice(BIDDERS), "Liquidator", "flag", account, scenario, accounts=(account,))
+
+
+def _slack(w: Walk, account: int) -> int:
+    h = w.health(account, Price.TRIGGER)
+    return h.equity - h.mm
+
+
+def improve(w: Walk) -> None:
+    for account in w.running()[:1]:
+        scenario = w.health(account, Price.BID).worst if w.rng.random() < 0.7 else w.rng.randrange(16)
+        w.do(w.rng.choice(BIDDERS), "Liquidator", "improve", account, scenario, accounts=(account,))
+
+
+def cure(w: Walk) -> None:
+    for account in w.running()[-1:]:
+        w.do(w.rng.choice(PEOPLE), "Liquidator", "cure", account, accounts=(account,))
+
+
+def bid(w: Walk) -> None:
+    """For all, a part or a sliver; sometimes by the account itself, or for what it was before."""
+    running = w.running()
+    if not running:
+        return
+    account = w.rng.choice(sorted(running))
+    name = w.rng.choice((*BIDDERS, MAKER)) if w.rng.random() < 0.93 else w.name(account)
+    if name not in PEOPLE:
+        return
+    most = w.rng.choice([WAD, WAD, WAD // 2, w.rng.randint(1, WAD), 10**14])
+    expected = _change(w, account) - (w.rng.random() < 0.05)
+    bidder = w.account(name)
+    at = w.now + w.rng.randint(1, 3)
+    halves = w.halved(name, account, most, at) if w.rng.random() < 0.3 else None
+    args, own = (account, bidder, most, LIMIT, expected), bidder == account
+    w.do(name, "Liquidator", "bid", *args, at=at, accounts=(account, bidder), forbidden=own, halves=halves)
+
+
+def takeover(w: Walk) -> None:
+    for account in w.running()[:1]:
+        receiver = w.account(BACKSTOP)
+        w.do(
+            BACKSTOP,
+            "Liquidator",
+            "takeover",
+            account,
+            receiver,
+            LIMIT,
+            _change(w, account),
+            accounts=(account, receiver),
+        )
+
+
+def _change(w: Walk, account: int) -> int:
+    held = w.state.account(account)
+    return held.change_id if held else 0
+
+
+# ─── guardians and governors ──────────────────────────────────────────────────────────────────────
+
+
+def alarm(w: Walk) -> None:
+    """Up to any level; later, by the timelock, down again."""
+    raised = w.state.breaker().raised
+    if raised < 3:
+        w.govern("Oracle", "raise", w.rng.randint(raised + 1, 3))
+
+
+def calm(w: Walk) -> None:
+    if raised := w.state.breaker().raised:
+        to = w.rng.randrange(raised)
+        w.govern("Oracle", "schedule", 0, to)
+        w.govern("Oracle", "execute", 0, to)
+        w.publish_all()
+
+
+def freeze(w: Walk) -> None:
+    """A feed takes no prices, until it is thawed."""
+    w.govern("Oracle", "freeze", w.rng.randrange(len(w.spots)))
+
+
+def thaw(w: Walk) -> None:
+    for u in w.frozen()[:1]:
+        w.govern("Oracle", "schedule", 1, u)
+        w.govern("Oracle", "execute", 1, u)
+        if feed := w.state.feed(u):
+            w.spots[u] = feed.spot / 10**8
+        w.publish_all()
+
+
+def govern(w: Walk) -> None:
+    """Another parameter set, a little stricter or milder than the shipped one."""
+    r, a = w.sets.risk, w.sets.auction
+    set_ = replace(
+        w.sets,
+        risk=replace(
+            r,
+            mm_factor=mul_up(r.mm_factor, w.rng.randint(90, 110) * WAD // 100),
+            im_factor=mul_up(r.im_factor, w.rng.randint(100, 120) * WAD // 100),
+            lambda_=mul_down(r.lambda_, w.rng.randint(50, 200) * WAD // 100),
+        ),
+        auction=replace(a, buffer=a.buffer * w.rng.randint(60, 140) // 100, fee=a.fee * w.rng.randint(50, 150) // 100),
+    )
+    w.govern("Params", "propose", set_.as_abi())
+    version = max(key.id for key in w.book.keys("params"))
+    w.govern("Params", "accept", version, accounts=())
+
+
+def opening(w: Walk) -> None:
+    """Everybody has a position before the walk begins."""
+    for _ in range(3 * len(TRADERS)):
+        trade(w)
+
+
+ACTS: Final[Mapping[Act, float]] = {
+    tick: 10,
+    squeeze: 5,
+    still: 3,
+    silence: 0.7,
+    smiles: 1,
+    night: 0.6,
+    deposit: 1.5,
+    withdraw: 4,
+    trade: 9,
+    reduce: 2,
+    settle: 2,
+    insure: 0.5,
+    flag: 8,
+    improve: 1,
+    cure: 2,
+    bid: 10,
+    takeover: 2,
+    alarm: 0.4,
+    calm: 5,
+    freeze: 0.2,
+    thaw: 3,
+    govern: 0.4,
+}

@@ -1,0 +1,332 @@
+"""The invariants of the reference protocol, each with its sentence, checked after every step of a walk.
+
+``LAWS`` hold the world to its sentences; ``TELLINGS`` hold the Python telling to the contract. A law raises
+AssertionError; what it says last is in the message.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Final
+
+from keeper.model import Key, Moment
+from keeper.protocols.options import auction
+from keeper.protocols.options.columns import Columns
+from keeper.protocols.options.records import Auction, Leg, series_of
+from keeper.protocols.options.risk import Portfolio, Price
+from keeper.units import WAD, mul_down, mul_up
+from tests.invariants.walk import Deed, Walk
+
+Law = Callable[[Walk, Deed], None]
+BUYING: Final = ("bid", "takeover")
+TIMED: Final = ("flag", *BUYING)  # what no standing clock allows
+HEALTH_FIELDS: Final = ("equity", "mm", "im", "convex", "loss", "worst", "underlyings", "clamped", "stale")
+OFFER_FIELDS: Final = ("equity", "mm", "rho", "rho_paid", "price", "fmax", "fee")
+
+
+# ─── the laws of section 3.6 ──────────────────────────────────────────────────────────────────────
+
+
+def money_is_conserved(w: Walk, deed: Deed) -> None:
+    """1. Per asset, what accounts and the fund own is what the contract holds, but for a wei per leg paid out; expired
+    legs that are not paid out yet count as what they will be paid."""
+    cash = sum(w.holds(account, one).cash for account, one in w.accounts()) + w.state.clearing().fund
+    due = [_due(w, leg) for _, one in w.accounts() for leg in one.legs if expiry_of(leg) <= w.now]
+    held = w.ask("Token", w.dep.tokens[0], "balanceOf", w.dep.clearing) * (WAD // 10**6)
+    assert 0 <= held - cash - sum(due) <= w.settled + len(due), (held, cash, due)
+    for asset, token in enumerate(w.dep.tokens[1:], 1):
+        owned = sum(one.collateral[asset] for _, one in w.accounts())
+        assert w.ask("Token", token, "balanceOf", w.dep.clearing) == owned, asset
+
+
+def expiry_of(leg: Leg) -> int:
+    return series_of(leg.series).expiry
+
+
+def _due(w: Walk, leg: Leg) -> int:
+    """What an expired leg will be paid; nothing can have been paid while there is no settlement price."""
+    s = series_of(leg.series)
+    if w.refusal("Oracle", "settlement", s.underlying, s.expiry):
+        return 0
+    price = int(w.ask("Oracle", w.dep.oracle, "settlement", s.underlying, s.expiry))
+    return mul_down(leg.size, max(0, price - s.strike if s.is_call else s.strike - price))
+
+
+def sizes_sum_to_zero(w: Walk, deed: Deed) -> None:
+    """2. The sizes of a series sum to zero until it is paid out; open interest is the sum of the longs."""
+    net: dict[int, int] = defaultdict(int)
+    long: dict[int, int] = defaultdict(int)
+    for _, one in w.accounts():
+        for leg in one.legs:
+            net[leg.series] += leg.size
+            long[leg.series] += max(0, leg.size)
+    alive = {series for series in net if series_of(series).expiry > w.now}
+    assert {series: net[series] for series in alive} == dict.fromkeys(alive, 0)
+    touched = {leg.series for account in deed.accounts for leg in w.holds(account).legs} & alive
+    for series in touched:
+        assert w.ask("Clearing", w.dep.clearing, "openInterest", series) == long[series]
+
+
+def requirements_are_ordered(w: Walk, deed: Deed) -> None:
+    """3. Q_im >= Q >= 0; and a stricter parameter set never gives more margin."""
+    for account in deed.accounts:
+        pf = w.holds(account)
+        for mode in Price:
+            h = w.prices(mode).assess(pf)
+            assert h.im >= h.mm >= 0, (w.name(account), mode)
+        version = w.rng.choice(w.stricter)
+        hard, easy = w.prices(Price.BID, version).assess(pf), w.prices(Price.BID, 1).assess(pf)
+        assert hard.equity == easy.equity and hard.mm >= easy.mm, (w.name(account), version)
+
+
+def one_scenario_is_a_proof(w: Walk, deed: Deed) -> None:
+    """4. The margin in a named scenario is never below the margin, and equals it in the worst."""
+    for account in deed.accounts:
+        pf, prices = w.holds(account), w.prices(Price.TRIGGER)
+        full = prices.assess(pf)
+        named = sum(w.rng.randrange(len(prices.params.scenarios)) << 8 * u for u in range(len(w.spots)))
+        assert prices.assess(pf, named).mm <= full.mm, (w.name(account), named)
+        assert prices.assess(pf, full.worst).mm == full.mm, w.name(account)
+
+
+def nobody_gets_into_trouble(w: Walk, deed: Deed) -> None:
+    """5. After a trade, a withdrawal or a purchase the actor has its initial margin, or its shortfall did not grow."""
+    actors = {
+        "trade": deed.accounts,
+        "withdraw": deed.accounts,
+        "bid": deed.accounts[1:],
+        "takeover": deed.accounts[1:],
+    }
+    if not deed.done:
+        return
+    for account in actors.get(deed.what, ()):
+        prices = w.prices(Price.INITIAL)
+        is_, was = prices.assess(w.holds(account)), prices.assess(_then(w, deed, account))
+        after, before = is_.equity - is_.im, was.equity - was.im
+        assert after >= 0 or (after >= before and deed.what == "trade"), (w.name(account), before, after)
+
+
+def a_sale_helps(w: Walk, deed: Deed) -> None:
+    """6. A bid raises the margin of the account; f <= fmax; after the largest partial bid E / Q is 1 + b to 1e-9,
+    but for one native unit of its collateral: a satoshi is the least that can stay behind."""
+    for sale in (fact.amounts for fact in deed.facts if fact.name == "sold"):
+        account = deed.accounts[0]
+        then, running = _then(w, deed, account), deed.before.auctions[account]
+        prices = w.prices(Price.BID, running.version)
+        was, is_ = (prices.assess(pf, running.scenario) for pf in (then, w.holds(account)))
+        assert is_.equity - is_.mm > was.equity - was.mm, (was, is_)
+        p = w.state.params(running.version).auction
+        most = auction.fmax(was.equity, was.mm, was.convex, sale["rho"], p)
+        assert sale["fraction"] <= (WAD if sale["takeover"] else most)
+        if not sale["takeover"] and sale["fraction"] == most and p.min_slice < most < WAD:
+            goal = mul_up(is_.mm, WAD + p.buffer)
+            assert abs(is_.equity - goal) <= 1e-9 * goal + _unit(w, then), (is_.equity, goal)
+
+
+def _unit(w: Walk, pf: Portfolio) -> int:
+    """US dollars of one native unit of every collateral asset that is held."""
+    prices, assets = w.prices(Price.BID), w.state.clearing().assets
+    held = [a for a in range(1, len(assets)) if pf.collateral and pf.collateral[a]]
+    return 10**4 + sum(prices.price(w.sets.risk.assets[a].underlying) // assets[a].unit for a in held)
+
+
+def the_discount_never_falls(w: Walk, deed: Deed) -> None:
+    """7. rho never falls within one auction, whatever parameters do."""
+    seen: dict[int, tuple[Auction, int]] = {}
+    for account in w.running():
+        running = w.state.auction(account)
+        assert running is not None
+        rho = offered(w, account)[2]
+        last = w.rhos.get(account)
+        if last and (last[0].flagged_at, last[0].version) == (running.flagged_at, running.version):
+            assert rho >= last[1] or deed.what in ("deposit", "trade"), (w.name(account), last[1], rho)
+        seen[account] = running, rho
+    w.rhos = seen
+
+
+def a_standing_clock_sells_nothing(w: Walk, deed: Deed) -> None:
+    """8. No flag, bid or takeover succeeds while a price it needs is stale or frozen, nor at level 3 (flag: 2)."""
+    if not deed.done or deed.what not in TIMED:
+        return
+    assert w.level() < (2 if deed.what == "flag" else 3)
+    pf = _then(w, deed, deed.accounts[0])
+    assert not w.prices(Price.BID).assess(pf).stale
+
+
+def the_fund_pays_last(w: Walk, deed: Deed) -> None:
+    """9. The fund pays only where the price is negative, what the price says, and never more than it has."""
+    fund = w.state.clearing().fund
+    assert fund >= 0
+    if deed.what in BUYING:
+        sales = [fact.amounts for fact in deed.facts if fact.name == "sold"]
+        expected = sum(sale["fee"] - max(0, -sale["price"]) for sale in sales)
+        assert fund - deed.before.fund == expected
+    elif deed.what != "fundFrom":
+        assert fund == deed.before.fund
+
+
+def two_halves_are_no_more(w: Walk, deed: Deed) -> None:
+    """10. Two bids of a half leave the bidder no better off than one bid, up to rounding."""
+    if deed.done and deed.halves is not None:
+        one = w.health(deed.accounts[1], Price.BID).equity
+        assert deed.halves <= one + 10**6 + abs(one) // 10**15, (one, deed.halves)
+
+
+def nothing_comes_of_nothing(w: Walk, deed: Deed) -> None:
+    """11. An improvement to the same scenario, and a cure of what is not for sale, are refused."""
+    for account in w.running()[:1]:
+        running = w.state.auction(account)
+        assert running and w.refusal("Liquidator", "improve", account, running.scenario)
+    quiet = [account for account, _ in w.accounts() if account not in w.running()]
+    assert all(w.refusal("Liquidator", "cure", account) for account in quiet[:1])
+
+
+def promises_are_kept(w: Walk, deed: Deed) -> None:
+    """12. Deposits succeed at every level and every price. 13. An account never buys itself, and one that is for sale
+    gives nothing out."""
+    assert deed.done or not deed.promised, "promised"
+    assert not (deed.done and deed.forbidden), "forbidden"
+
+
+def what_is_for_sale_only_shrinks(w: Walk, deed: Deed) -> None:
+    """13. A trade of an account with a running auction, or at a raised level, reduces every leg it touches."""
+    if deed.what != "trade" or not deed.done:
+        return
+    for account in deed.accounts:
+        if account in w.running() or w.level() != 0:
+            was = dict(_then(w, deed, account).legs)
+            for leg in w.holds(account).legs:
+                assert leg.series in was and abs(leg.size) <= abs(was[leg.series]), w.name(account)
+
+
+def looking_moves_nothing(w: Walk, deed: Deed) -> None:
+    """14. However often the same price is published, the marks at a later time are the same."""
+    if deed.what != "publish" or not deed.done or w.rng.random() < 0.8 or w.frozen():
+        return
+    later = w.now + w.rng.randint(12, 25)  # more than the pokes take
+    direct = w.marks(later, pokes=0)
+    poked = w.marks(later, pokes=w.rng.randint(1, 3))
+    assert all(abs(a - b) <= 10**8 for a, b in zip(direct, poked, strict=True)), (direct, poked)
+
+
+def positive_cash_is_counted(w: Walk, deed: Deed) -> None:
+    """15. The sum of positive cash is what the contract says it is."""
+    total = sum(max(0, w.holds(account, one).cash) for account, one in w.accounts())
+    assert w.ask("Clearing", w.dep.clearing, "positiveCash") == total
+
+
+# ─── both tellings ────────────────────────────────────────────────────────────────────────────────
+
+
+def balances_agree(w: Walk, deed: Deed) -> None:
+    """Cash, legs and collateral of every account that a step touched are the contract's, to the wei."""
+    for account in deed.accounts:
+        cash, legs, collateral = w.ask("Clearing", w.dep.clearing, "portfolio", account)
+        ours = w.holds(account)
+        assert (ours.cash, [leg.series << 128 | leg.size & 2**128 - 1 for leg in ours.legs]) == (cash, sorted(legs))
+        assert ours.collateral in (tuple(collateral), ())
+    assert w.ask("Clearing", w.dep.clearing, "fund") == w.state.clearing().fund
+
+
+def requirements_agree(w: Walk, deed: Deed) -> None:
+    """Equity and requirements are the contract's to the wei, at every price it knows."""
+    for account in deed.accounts:
+        pf = w.holds(account)
+        for mode in Price:
+            ours, theirs = w.prices(mode).assess(pf), w.assess(pf, mode, version=w.state.version())
+            assert tuple(getattr(ours, name) for name in HEALTH_FIELDS) == theirs, (w.name(account), mode)
+
+
+def the_screen_agrees(w: Walk, deed: Deed) -> None:
+    """The float columns are within 1e-9 of gross notional of the contract."""
+    for account in deed.accounts:
+        record = w.state.account(account)
+        if record is None or not record.legs:
+            continue
+        columns = Columns()
+        columns.put(Key("account", account), record)
+        ours = columns.assess(w.state, Moment(0, w.now, 0), Price.TRIGGER)
+        theirs = w.prices(Price.TRIGGER).assess(w.holds(account))
+        close = 1e-9 * float(ours.gross[0]) + 1e-6
+        for mine, exact in zip((ours.equity, ours.mm, ours.im), (theirs.equity, theirs.mm, theirs.im), strict=True):
+            assert abs(float(mine[0]) - exact / WAD) <= close, w.name(account)
+
+
+def offers_agree(w: Walk, deed: Deed) -> None:
+    """What each auction offers is the contract's offer to the wei."""
+    for account in w.running():
+        assert offered(w, account) == tuple(w.ask("Liquidator", w.dep.liquidator, "offer", account)), w.name(account)
+
+
+def auctions_agree(w: Walk, deed: Deed) -> None:
+    """Every auction record is the contract's storage."""
+    for account in deed.accounts:
+        ours = w.state.auction(account)
+        theirs = w.ask("Liquidator", w.dep.liquidator, "auctions", account)
+        if ours is not None:
+            expected = (
+                ours.version,
+                ours.scenario,
+                ours.flagged_at,
+                ours.cured_at,
+                ours.since,
+                ours.spent,
+                ours.started,
+            )
+            assert expected == tuple(theirs)[:7], w.name(account)
+
+
+def feeds_agree(w: Walk, deed: Deed) -> None:
+    """Prices, marks and clocks are the contract's."""
+    for u in range(len(w.spots)):
+        feed = w.state.feed(u)
+        assert feed is not None
+        theirs = w.ask("Oracle", w.dep.oracle, "prices", u)
+        quote = w.prices(Price.SPOT)._price(u)[1]
+        assert (quote.spot, quote.slow, quote.fast) == tuple(theirs)[:3]
+
+
+def offered(w: Walk, account: int) -> tuple[Any, ...]:
+    """The offer of a running auction, as Python tells it."""
+    running = w.state.auction(account)
+    assert running is not None
+    p = w.state.params(running.version).auction
+    h = w.prices(Price.BID, running.version).assess(w.holds(account), running.scenario)
+    t, _ = auction.elapsed(w.state, running, h.underlyings, w.now)
+    left = auction.fund_left(p, w.state.clearing().fund, w.state.caps(), h.mm, running.spent, w.now)
+    offer = auction.make_offer(h, p, auction.rho_at(p, t), left)
+    return tuple(getattr(offer, name) for name in OFFER_FIELDS)
+
+
+def _then(w: Walk, deed: Deed, account: int) -> Portfolio:
+    """What the account held before the deed."""
+    record = deed.before.accounts.get(account)
+    return w.holds(account, record) if record else Portfolio(0, ())
+
+
+LAWS: Final[tuple[Law, ...]] = (
+    money_is_conserved,
+    sizes_sum_to_zero,
+    requirements_are_ordered,
+    one_scenario_is_a_proof,
+    nobody_gets_into_trouble,
+    a_sale_helps,
+    the_discount_never_falls,
+    a_standing_clock_sells_nothing,
+    the_fund_pays_last,
+    two_halves_are_no_more,
+    nothing_comes_of_nothing,
+    promises_are_kept,
+    what_is_for_sale_only_shrinks,
+    looking_moves_nothing,
+    positive_cash_is_counted,
+)
+TELLINGS: Final[tuple[Law, ...]] = (
+    balances_agree,
+    requirements_agree,
+    the_screen_agrees,
+    offers_agree,
+    auctions_agree,
+    feeds_agree,
+)

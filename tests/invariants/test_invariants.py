@@ -1,0 +1,56 @@
+"""Long random walks over the deployed contracts, on a real EVM: after every step every invariant holds, and the Python
+telling is the contract's.
+
+    pytest tests/invariants                                  two short walks, the same ones every time
+    pytest tests/invariants --walks 20 --steps 2000          longer
+    pytest tests/invariants --walks 1 --steps 2000 --first 7 one of them again, by its seed
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from keeper.simulation.node import Anvil
+from tests.invariants.acts import ACTS, opening
+from tests.invariants.laws import LAWS, TELLINGS
+from tests.invariants.walk import Walk, begun
+from tests.worlds.options import GENESIS
+
+pytestmark = pytest.mark.chain
+
+
+@pytest.fixture
+def node() -> Iterator[Anvil]:
+    with Anvil(timestamp=GENESIS) as node:
+        yield node
+
+
+def walked(node: Anvil, seed: int, steps: int) -> Walk:
+    w = begun(node, seed)
+    acts, weights = list(ACTS), list(ACTS.values())
+    opening(w)
+    for _ in range(steps):
+        before = len(w.deeds)
+        w.rng.choices(acts, weights)[0](w)
+        if len(w.deeds) > before:
+            obeyed(w)
+    return w
+
+
+def obeyed(w: Walk) -> None:
+    """Every law, after the last thing that was done."""
+    for law in (*LAWS, *TELLINGS):
+        try:
+            law(w, w.deeds[-1])
+        except AssertionError as error:
+            sentence = " ".join(str(law.__doc__).split())
+            raise AssertionError(f"seed {w.seed}, step {len(w.deeds)}: {sentence}\n{error}\n{w.told()}") from error
+
+
+def test_every_invariant_holds_after_every_step(node: Anvil, walk_seed: int, walk_steps: int) -> None:
+    w = walked(node, walk_seed, walk_steps)
+    done = Counter(deed.what for deed in w.deeds if deed.done)
+    assert {"publish", "deposit", "withdraw", "trade", "flag", "bid"} <= done.keys(), done
