@@ -11,7 +11,7 @@ from math import exp
 from typing import Final
 
 from keeper.protocols.options import slices
-from keeper.protocols.options.records import unpack_leg
+from keeper.protocols.options.records import Leg, unpack_leg
 from keeper.protocols.options.risk import Portfolio, Price
 from keeper.units import WAD, mul_down, mul_up
 from tests.invariants.walk import BACKSTOP, BIDDERS, BROKER, EXPIRIES, INSURER, MAKER, PEOPLE, TRADERS, USD, Walk, word
@@ -192,7 +192,15 @@ def settle(w: Walk) -> None:
 
 def insure(w: Walk) -> None:
     amount = w.rng.randint(1, 10_000) * WAD
-    w.do(INSURER, "Clearing", "fundFrom", w.account(INSURER), amount, accounts=(w.account(INSURER),))
+    w.do(
+        INSURER,
+        "Clearing",
+        "fundFrom",
+        w.account(INSURER),
+        amount,
+        w.rng.random() < 0.2,
+        accounts=(w.account(INSURER),),
+    )
 
 
 # ─── liquidators ──────────────────────────────────────────────────────────────────────────────────
@@ -259,6 +267,60 @@ def takeover(w: Walk) -> None:
             _change(w, account),
             accounts=(account, receiver),
         )
+
+
+def restart(w: Walk) -> None:
+    for account in w.running()[:1]:
+        scenario = w.health(account, Price.TRIGGER).worst
+        w.do(w.rng.choice(BIDDERS), "Liquidator", "restart", account, scenario, accounts=(account,))
+
+
+# ─── what nobody buys ─────────────────────────────────────────────────────────────────────────────
+
+
+def deleverage(w: Walk) -> None:
+    """One leg of an insolvent account against those who depend most on it; sometimes in the wrong order."""
+    sunk = [account for account in w.running() if w.health(account, Price.BID).equity < 0 and w.holds(account).legs]
+    if not sunk:
+        return
+    account = w.rng.choice(sunk)
+    leg = w.rng.choice(w.holds(account).legs)
+    ranked = sorted(_opposite(w, account, leg), key=lambda who: -_score(w, who, leg.series))
+    if w.rng.random() < 0.1:
+        ranked.reverse()
+    by = w.rng.choice(BIDDERS)
+    w.do(by, "Waterfall", "deleverage", account, leg.series, ranked, accounts=(account, *ranked))
+
+
+def close_out(w: Walk) -> None:
+    """The slice that nobody bought, of every leg, against whoever holds the other side."""
+    for account in w.running()[:1]:
+        legs = w.holds(account).legs
+        others = sorted({who for leg in legs for who in _opposite(w, account, leg)})
+        steps = [(leg.series, others.index(who)) for leg in legs for who in _opposite(w, account, leg)]
+        if others:
+            by = w.rng.choice(BIDDERS)
+            w.do(by, "Waterfall", "closeOut", account, others, steps, accounts=(account, *others))
+
+
+def socialise(w: Walk) -> None:
+    """Whoever has negative equity, or holds nothing but a debt."""
+    sunk = [account for account, _ in w.accounts() if w.health(account, Price.BID).equity < 0]
+    account = w.rng.choice(sunk) if sunk else w.account(w.rng.choice(TRADERS))
+    deed = w.do(w.rng.choice(BIDDERS), "Waterfall", "socialise", account, accounts=(account,))
+    w.shared += deed.done and w.state.clearing().index != deed.before.clearing.index
+
+
+def _opposite(w: Walk, account: int, leg: Leg) -> list[int]:
+    held = ((who, dict(one.legs).get(leg.series, 0)) for who, one in w.accounts() if who != account)
+    return [who for who, size in held if size * leg.size < 0]
+
+
+def _score(w: Walk, who: int, series: int) -> int:
+    """``Waterfall.score``: value of the position over the equity of its holder, wad."""
+    equity, size = w.health(who, Price.BID).equity, dict(w.holds(who).legs)[series]
+    value = w.prices(Price.BID).assess(Portfolio(0, (Leg(series, size),))).equity
+    return abs(value) * WAD // equity if equity > 0 else 0
 
 
 def _change(w: Walk, account: int) -> int:
@@ -339,7 +401,11 @@ ACTS: Final[Mapping[Act, float]] = {
     improve: 1,
     cure: 2,
     bid: 10,
-    takeover: 2,
+    takeover: 1,
+    restart: 0.5,
+    deleverage: 3,
+    close_out: 1.5,
+    socialise: 1.5,
     alarm: 0.4,
     calm: 5,
     freeze: 0.2,

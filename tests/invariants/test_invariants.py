@@ -32,7 +32,9 @@ def walked(node: Anvil, seed: int, steps: int) -> Walk:
     w = begun(node, seed)
     acts, weights = list(ACTS), list(ACTS.values())
     opening(w)
-    for _ in range(steps):
+    n = 0
+    while n < steps or (n < 3 * steps and not any(deed.what == "bid" and deed.done for deed in w.deeds)):
+        n += 1
         before = len(w.deeds)
         w.rng.choices(acts, weights)[0](w)
         if len(w.deeds) > before:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from keeper.errors import Broken
 from keeper.model import Address, Fact
 from keeper.protocols.options.params import ParamSet, RiskParams, local
-from keeper.protocols.options.records import Account, Auction, pack_leg
-from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio
+from keeper.protocols.options.records import Account, Auction, Clearing, pack_leg
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, cash_of, market, portfolio
 from keeper.simulation.deploy import actor
 from keeper.simulation.node import Anvil
 from keeper.units import WAD
@@ -33,7 +33,7 @@ class Before:
 
     accounts: dict[int, Account]
     auctions: dict[int, Auction]
-    fund: int
+    clearing: Clearing
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Deed:
     accounts: tuple[int, ...] = ()  # that it is about
     promised: bool = False  # must not fail
     forbidden: bool = False  # must not succeed
-    halves: int | None = None  # equity of the bidder had it bid in two halves
+    halves: int | None = None  # equity of the bidder had it bought the same in two bids
 
     def __str__(self) -> str:
         return f"{self.at} {'' if self.done else 'refused: '}{self.by} {self.what} {self.said}"
@@ -65,6 +65,7 @@ class Walk(OptionsWorld):
     deeds: list[Deed] = field(default_factory=list)
     spots: list[float] = field(default_factory=lambda: list(SPOTS))
     settled: int = 0  # legs paid out so far: each may round down by a wei
+    shared: int = 0  # losses shared so far: each moves the index, which has 18 decimals
     rhos: dict[int, tuple[Auction, int]] = field(default_factory=dict)  # what each running auction last offered
     stricter: tuple[int, ...] = ()  # versions that each have one factor or haircut raised; never accepted
 
@@ -76,7 +77,7 @@ class Walk(OptionsWorld):
             self._equip(name)
         for name, dollars in {**dict.fromkeys(TRADERS, POCKET), **RICH}.items():
             self.do(name, "Clearing", "deposit", self.account(name), 0, dollars * USD)
-        self.do(INSURER, "Clearing", "fundFrom", self.account(INSURER), 500_000 * WAD)
+        self.do(INSURER, "Clearing", "fundFrom", self.account(INSURER), 500_000 * WAD, False)
         self.govern("Liquidator", "setBackstop", self.who(BACKSTOP), True)
         self.stricter = tuple(self._proposed(risk) for risk in stricter(self.sets.risk))
 
@@ -151,11 +152,12 @@ class Walk(OptionsWorld):
     # ── what would be ──
 
     def halved(self, by: str, account: int, most: int, at: int) -> int | None:
-        """The bidder's equity had it bid twice for half of ``most``; None when it would have been refused."""
+        """The bidder's equity had it bought ``most`` in two bids; None when they would have been refused."""
         bidder, record = self.account(by), self.state.account(account)
         expected = record.change_id if record else 0
         with self.undone():
-            bids = [(account, bidder, most // 2, 10**40, expected + n) for n in range(2)]
+            parts = (most // 2, (most - most // 2) * WAD // (WAD - most // 2))  # of all, then of the rest
+            bids = [(account, bidder, part, 10**40, expected + n) for n, part in enumerate(parts)]
             sent = [(self.who(by), self.dep.liquidator, self.c["Liquidator"].call("bid", *args)) for args in bids]
             try:
                 self.driver.send_all(sent, at)
@@ -189,16 +191,20 @@ class Walk(OptionsWorld):
 
     def before(self) -> Before:
         auctions = {key.id: one for key in self.book.keys("auction") if (one := self.state.auction(key.id))}
-        return Before(dict(self.accounts()), auctions, self.state.clearing().fund)
+        return Before(dict(self.accounts()), auctions, self.state.clearing())
 
     def accounts(self) -> Iterator[tuple[int, Account]]:
         for key in sorted(self.book.keys("account"), key=lambda one: one.id):
             if (record := self.state.account(key.id)) is not None:
                 yield key.id, record
 
-    def holds(self, account: int, record: Account | None = None) -> Portfolio:
-        found = record or self.state.account(account)
-        return portfolio(found, self.state.clearing().assets) if found else Portfolio(0, ())
+    def holds(self, account: int) -> Portfolio:
+        found = self.state.account(account)
+        return portfolio(found, self.state.clearing()) if found else Portfolio(0, ())
+
+    def cash(self) -> list[int]:
+        """Of every account, usd, its share in losses included."""
+        return [cash_of(one, self.state.clearing()) for _, one in self.accounts()]
 
     def prices(self, mode: Price, version: int | None = None) -> Market:
         return market(self.book, version or self.state.version(), self.now, mode)
