@@ -188,7 +188,9 @@ def contract(
         for left in LEFTS:
             records[smile_key(u, NOW + left)] = oracle.Smile(atm, skew, curv, rate, NOW, 9_000, atm * 10**12)
         feed = records[Key("feed", u)]
-        records[Key("feed", u)] = replace(feed, peak=round(stress[1] * feed.usual) ** 2, eased=round(stress[0] * 10**9))
+        records[Key("feed", u)] = replace(
+            feed, peak=round(stress[1] * feed.usual) ** 2 // 1000, eased=round(stress[0] * 10**9)
+        )
     words = [
         Leg(u << 112 | NOW + LEFTS[e] << 72 | int(c) << 64 | round(strike(u, k) * 10**8), round(n * 10**3) * 10**15)
         for u, e, c, k, n in legs
