@@ -14,7 +14,7 @@ from keeper.units import wad
 if TYPE_CHECKING:
     from keeper.margin.rules.bind import Fault
     from keeper.margin.rules.derive import Case
-    from keeper.margin.rules.result import Line, Result
+    from keeper.margin.rules.result import Line, Result, Scan
     from keeper.margin.rules.text import Mark
     from keeper.settings.located import Document, Place, Problem, Unusable
 
@@ -158,12 +158,15 @@ def _data(one: Assessed) -> dict[str, Any]:
         "factor": {"maintenance": r.factor[0], "initial": r.factor[1]},
         "marks": [_line(one) for one in r.marks],
         "requirements": [_line(one) for one in r.requirements],
-        "scenarios": [
-            {"of": one.of, "worst": one.worst, "loss": one.loss, "pnl": [{"name": n, "pnl": p} for n, p in one.pnl]}
-            for one in r.scans
-        ],
+        "scenarios": [_scan(one) for one in r.scans],
         "greeks": [{"of": one.of, "delta": one.delta, "gamma": one.gamma, "vega": one.vega} for one in r.greeks],
     }
+
+
+def _scan(one: Scan) -> dict[str, Any]:
+    pnl = [{"name": name, "pnl": profit} for name, profit in one.pnl]
+    parts = one.parts._asdict() if one.parts else None
+    return {"of": one.of, "worst": one.worst, "loss": one.loss, "components": parts, "pnl": pnl}
 
 
 def _line(line: Line) -> dict[str, Any]:
@@ -189,6 +192,9 @@ def _shown(assessed: Assessed) -> str:
     for one in r.scans:
         rows = [[name, _usd(pnl), "worst" if name == one.worst else ""] for name, pnl in one.pnl]
         parts.append(table((f"scenarios of {one.of}", "profit", ""), rows))
+        if one.parts:
+            rows = [[name, _usd(amount)] for name, amount in one.parts._asdict().items()]
+            parts.append(table((f"loss of {one.of}", _usd(one.loss)), rows))
     if r.greeks:
         rows = [[one.of, f"{one.delta:,.6g}", f"{one.gamma:,.6g}", f"{one.vega:,.6g}"] for one in r.greeks]
         parts.append(table(("greeks", "delta", "gamma", "vega"), rows))

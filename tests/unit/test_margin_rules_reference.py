@@ -16,6 +16,7 @@ from keeper.margin.rules.result import Result
 from keeper.model import BlockRef, Key
 from keeper.protocols.options import oracle
 from keeper.protocols.options.columns import make_rules
+from keeper.protocols.options.components import components
 from keeper.protocols.options.maths import ln_wad
 from keeper.protocols.options.params import RiskParams, Shock, realistic
 from keeper.protocols.options.records import Leg, State, smile_key, step_key
@@ -242,6 +243,18 @@ def test_volatility_widens_the_scenarios_as_the_contract_does(
     im = Market(state, PARAMS, NOW, Price.INITIAL).assess(pf).im
     gross = sum(abs(n) * SPOTS[u] for u, _, _, _, n in legs) + sum(n * SPOTS[u] for u, n in enumerate(units))
     assert ours.requirement == pytest.approx((mm / WAD, im / WAD), rel=1e-9, abs=1e-9 * gross + 1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(legs=held(), units=CASES["units"])
+def test_the_components_of_a_loss_are_the_contracts(legs: list[Held], units: tuple[int, int]) -> None:
+    ours, (state, pf) = file(legs, 0, units, 1.0), contract(legs, 0, units, 1.0)
+    theirs = components(Market(state, PARAMS, NOW, Price.TRIGGER), pf)
+    found = [one.parts for one in ours.scans if one.parts]
+    gross = sum(abs(n) * SPOTS[u] for u, _, _, _, n in legs) + sum(n * SPOTS[u] for u, n in enumerate(units))
+    sums = [sum(getattr(one, name) for one in found) for name in ("delta", "gamma", "vega", "remainder")]
+    exact = [getattr(theirs, name) / WAD for name in ("delta", "gamma", "vega", "remainder")]
+    assert sums == pytest.approx(exact, rel=1e-8, abs=1e-8 * gross + 1e-6)
 
 
 def test_the_worst_scenario_of_each_underlying_is_the_contracts() -> None:

@@ -272,3 +272,29 @@ def test_markets_are_apart_unless_they_are_grouped() -> None:
     assert grouped.requirement == pytest.approx((200 - 80, 200 - 80), rel=1e-12)
     assert grouped.scans[0].of == "ETH + BTC"
     assert line(grouped, "loss ETH + BTC")[0] == pytest.approx(-120, rel=1e-12)
+
+
+# ─── components ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_loss_is_made_of_delta_gamma_vega_and_the_rest() -> None:
+    expiries = {"e": expiry(vol=0.5, rate=0.1)}
+    held: dict[str, Any] = {"options": [option("call", 2200, -2)], "spot": [{"size": 1}]}
+    one = under([{"spot": 1.3, "vol": "absolute", "by": 0.2, "weight": 0.5}], expiries=expiries, **held)
+    greeks, parts = one.greeks[0], one.scans[0].parts
+    assert parts is not None
+    assert parts.delta == pytest.approx(-greeks.delta * 600 * 0.5, rel=1e-12)
+    assert parts.gamma == pytest.approx(-greeks.gamma * 600**2 / 2 * 0.5, rel=1e-12)
+    assert parts.vega == pytest.approx(-greeks.vega * 0.2 * 0.5, rel=1e-12)
+    assert sum(parts) == pytest.approx(one.scans[0].loss, rel=1e-12)
+
+
+def test_a_linear_loss_is_all_delta_and_no_loss_has_no_parts() -> None:
+    parts = under([{"spot": 0.9}], spot=[{"size": 3}]).scans[0].parts
+    assert parts == pytest.approx((600, 0, 0, 0), abs=1e-9)
+    assert under([{"spot": 1.1}], spot=[{"size": 3}]).scans[0].parts is None
+
+
+def test_what_the_basis_contingency_takes_has_no_parts() -> None:
+    basis = {"basis": {"up": 1.05, "down": 0.95, "add": 1, "mult": 0}}
+    assert under([{"spot": 1}], basis, options=[option("call", 2000, -1)]).scans[0].parts is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import fsum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,16 @@ class Line:
         return Line(self.what, self.mm * mm, self.im * im)
 
 
+class Components(NamedTuple):
+    """A loss as first and second order in the moves see it, US dollars; ``remainder`` is all that they cannot say:
+    higher orders, static discounts, gains that fold away."""
+
+    delta: float
+    gamma: float
+    vega: float
+    remainder: float
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """Profit and loss of one underlying (or group) in every scenario, weights included, US dollars."""
@@ -26,6 +37,7 @@ class Scan:
     worst: str | None  # None: nothing loses
     loss: float  # not negative
     pnl: tuple[tuple[str, float], ...]
+    parts: Components | None = None  # of the loss; None where no scenario sets it
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class Valued:
     delta: Floats  # (K,)
     gamma: Floats  # (K,)
     vega: Floats  # (K,) per 1.00 of volatility
+    shift: Floats  # (K, S) change of volatility
 
     @cached_property
     def mark(self) -> float:
@@ -108,16 +109,16 @@ def value(t: Term, spot: float, scenarios: Sequence[Scenario], scan: Range, rule
     spots = np.array([1.0 if one.skewed else one.factor(scan) for one in scenarios], dtype=np.float64)
     w = sigmas * t.root
     now, delta = worth(calls, t.forward, strikes, w)
-    shocked, _ = worth(
-        calls[:, None], t.fixed + t.variable * spots, strikes[:, None], _vols(t, scenarios, scan, rules) * t.root
-    )
+    vols = _vols(t, scenarios, scan, rules)
+    shocked, _ = worth(calls[:, None], t.fixed + t.variable * spots, strikes[:, None], vols * t.root)
     now, shocked = now * t.discount, shocked * t.discount
     if rules.put_floor:
         now = np.maximum(now, np.where(calls, 0.0, strikes - spot))
         shocked = np.maximum(shocked, np.where(calls, 0.0, strikes)[:, None] - np.outer(~calls, spot * spots))
     moves = t.variable / spot if spot else 0.0
     gamma, vega = _greeks(t, strikes, w)
-    return Valued(t, units, now, shocked - now[:, None], delta * t.discount * moves, gamma * moves**2, vega)
+    gain, shift = shocked - now[:, None], vols - sigmas[:, None]
+    return Valued(t, units, now, gain, delta * t.discount * moves, gamma * moves**2, vega, shift)
 
 
 def _vols(t: Term, scenarios: Sequence[Scenario], scan: Range, rules: Rules) -> Floats:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import fsum
 
 import numpy as np
 
 from keeper.margin.black76 import Floats
 from keeper.margin.rules.book import Market
 from keeper.margin.rules.parameters import Fold, Range, Rules, Scenario, of
-from keeper.margin.rules.result import Scan
+from keeper.margin.rules.result import Components, Scan
 from keeper.margin.rules.revalue import Valued, gains, value
 
 BASIS = "basis"
@@ -83,6 +84,16 @@ class Scanning:
         worst = ((v.term.tau, float((v.units @ v.gain).min())) for v in self._valued(moves))
         return sum(min(change, 0.0) * (b.add + b.mult * tau) for tau, change in worst)
 
+    def orders(self, at: int) -> tuple[float, float, float]:
+        """Gains of one scenario by delta, gamma and vega, weighted."""
+        scenario, spot = self.rules.scenarios[at], self.market.spot
+        move = float(self.factors[at] - 1)
+        of_options = 0.0 if scenario.skewed else move * spot
+        delta = self._exposure * move + sum(v.spot_delta for v in self.terms) * of_options
+        gamma = sum(float(v.units @ v.gamma) for v in self.terms) * of_options**2 / 2
+        vega = sum(float(v.units @ (v.vega * v.shift[:, at])) for v in self.terms)
+        return delta * scenario.weight, gamma * scenario.weight, vega * scenario.weight
+
     @property
     def delta(self) -> float:
         """Units of the underlying, all instruments."""
@@ -100,4 +111,15 @@ def scan(name: str, together: Sequence[Scanning], offset: float, rules: Rules) -
     if rules.basis is not None:
         pnl.insert(0, (BASIS, sum(one.basis for one in together)))
     worst = min(pnl, key=lambda one: one[1], default=("", 0.0))
-    return Scan(name, worst[0] if worst[1] < 0 else None, max(0.0, -worst[1]), tuple(pnl))
+    loss = max(0.0, -worst[1])
+    return Scan(name, worst[0] if loss else None, loss, tuple(pnl), _parts(together, worst[0], loss))
+
+
+def _parts(together: Sequence[Scanning], worst: str, loss: float) -> Components | None:
+    """What the loss of a scenario is made of."""
+    titles = [one.title for one in together[0].rules.scenarios]
+    if not loss or worst not in titles:
+        return None
+    at = titles.index(worst)
+    delta, gamma, vega = (-fsum(gains) for gains in zip(*(one.orders(at) for one in together), strict=True))
+    return Components(delta, gamma, vega, fsum((loss, -delta, -gamma, -vega)))
