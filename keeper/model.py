@@ -258,15 +258,16 @@ class Reason(StrEnum):
 class Costs:
     """What an action is expected to cost, in US dollars (wad). Every line is shown by ``explain``."""
 
-    gas: int = 0
+    gas: int = 0  # at the predicted base fee
     slippage: int = 0  # selling what was seized, into the pool
     hedge: int = 0  # bringing the bought delta to zero, into the pool
     carry: int = 0  # quoted spread and margin of holding what was bought
-    failure: int = 0  # expected cost of reverting
+    failure: int = 0  # of reverting, in place of all others: the gas that this burns
 
     @property
     def total(self) -> int:
-        return self.gas + self.slippage + self.hedge + self.carry + self.failure
+        """Of succeeding."""
+        return self.gas + self.slippage + self.hedge + self.carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +277,21 @@ class Needs:
     cash: int = 0  # wad, money of account
     margin: int = 0  # wad of own initial margin; negative when the action frees some
     gas: int = 0  # units
+    tokens: tuple[int, ...] = ()  # smallest units, as ``Capital.tokens``; () none
+    losses: tuple[tuple[int, ...], ...] = ()  # wad, never negative, as ``Capital.losses``; () none
+
+
+@dataclass(frozen=True, slots=True)
+class Capital:
+    """What the actions of one protocol share, in a linear picture; ``Adapter.afford`` has the last word.
+
+    A set fits while its tokens do, and while the sum over underlyings of the worst scenario, own losses and those of
+    the set together and at least 0, is at most ``margin``. A requirement without scenarios is a row of equal ones.
+    """
+
+    tokens: tuple[int, ...] = ()  # smallest units at hand
+    margin: int = 0  # wad of equity that losses may use
+    losses: tuple[tuple[int, ...], ...] = ()  # wad, signed, of what we hold: by underlying and scenario
 
 
 class Curve(Protocol):
@@ -285,6 +301,26 @@ class Curve(Protocol):
 
     def reaches(self, gain: int) -> int | None:
         """First timestamp with at least this gain, or None if the curve never gets there."""
+        ...
+
+
+class Odds(Protocol):
+    """What others may do to an auction; a share is wad."""
+
+    @property
+    def block_time(self) -> int:
+        """Seconds."""
+        ...
+
+    def hazard(self, net: int, at: int) -> int:
+        """Probability that somebody else buys in the block at ``at``, having not bought before.
+
+        ``net`` is what the purchase would bring us then, US dollars (wad): rivals price the same account.
+        """
+        ...
+
+    def chance(self, net: int, at: int) -> int:
+        """Probability that a bid for that block wins, nobody having bought before."""
         ...
 
 
@@ -306,10 +342,24 @@ class Opportunity:
     expires: int = 2**40  # timestamp after which it cannot succeed
     refusal: Reason | None = None  # set when the adapter knows that it cannot pay or succeed
     evidence: Mapping[str, int] = field(default_factory=dict)
+    scale: int = 0  # usd; what rivals' margins are a share of (auctions: the requirement bought); 0 where none bid
+    chance: int = 10**18  # wad, probability of winning when sent for ``at``
+    odds: Odds | None = None  # of waiting
 
     @property
     def net(self) -> int:
+        """What succeeding brings."""
         return self.gain - self.costs.total
+
+    @property
+    def expected(self) -> int:
+        """What trying brings: net if won, the cost of failure if not. Rounded down."""
+        return (self.net * self.chance - self.costs.failure * (10**18 - self.chance)) // 10**18
+
+    @property
+    def per_gas(self) -> int:
+        """Expected US dollars (wad) per unit of gas."""
+        return self.expected // max(self.needs.gas, 1)
 
 
 # ─── what is decided ──────────────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ from keeper.model import (
     Address,
     BlockRef,
     Call,
+    Capital,
     ChainEvent,
     Decision,
     Delta,
@@ -127,6 +128,10 @@ class Adapter(Protocol):
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         """What is left of own capital (wad) after doing all of these; negative means too much."""
+        ...
+
+    def capital(self, view: View, at: Moment) -> Capital:
+        """The same in a linear picture, for the search; never judges a set kinder than ``afford`` by much."""
         ...
 
     def calls(self, decision: Decision) -> tuple[Call, ...]:

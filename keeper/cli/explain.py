@@ -16,9 +16,18 @@ from keeper.model import Key
 from keeper.settings import Settings
 
 OWNER = 2**160 - 1
-MONEY = ("gain", "cost_gas", "cost_slippage", "cost_hedge", "cost_carry", "cost_failure", "net")
-SHARES = ("rho", "fmax", "fraction")
-DOLLARS = ("equity", "mm", "price", "fee", "headroom")
+WON = ("gain", "cost_gas", "cost_slippage", "cost_hedge", "cost_carry", "net")  # what succeeding brings
+TRIED = ("chance", "cost_failure", "expected")  # and what trying is expected to
+MONEY = (*WON, *TRIED)
+SHARES = ("chance", "rho", "fmax", "fraction")
+DOLLARS = ("equity", "mm", "price", "fee", "headroom", "displaces")
+LABELS = {
+    "net": "= net, if won",
+    "chance": "x chance of winning",
+    "cost_failure": "- if lost",
+    "expected": "= expected profit",
+    "displaces": "would displace",
+}
 HEADS = ("opportunity", "kind", "account", "why", "until", *MONEY)
 
 
@@ -70,8 +79,12 @@ def _text(told: dict[str, Any]) -> str:
 
 def _decision(d: dict[str, Any]) -> str:
     """The sum that was decided on."""
-    rows: list[Sequence[object]] = [(name.removeprefix("cost_"), _signed(name, int(d[name]))) for name in MONEY]
-    rows += [(name, _shown(name, value)) for name, value in d.items() if name not in (*HEADS, "decision")]
+    rows: list[Sequence[object]] = [
+        (LABELS.get(name, name.removeprefix("cost_")), _term(name, int(d[name]))) for name in MONEY
+    ]
+    rows += [
+        (LABELS.get(name, name), _shown(name, value)) for name, value in d.items() if name not in (*HEADS, "decision")
+    ]
     why = f", because {d['why']}" if "why" in d else ""
     until = f", until {d['until']}" if "until" in d else ""
     return table((f"{d['decision']} {d['kind']}{why}{until}", ""), rows)
@@ -84,5 +97,7 @@ def _shown(name: str, value: object) -> object:
     return usd(value) if name in DOLLARS and isinstance(value, int) else value
 
 
-def _signed(name: str, amount: int) -> str:
+def _term(name: str, amount: int) -> str:
+    if name == "chance":
+        return f"{amount / 10**16:.2f} %"
     return usd(-amount if name.startswith("cost_") else amount)

@@ -12,7 +12,9 @@ from typing import Final
 
 from keeper.model import Opportunity, Reason, Receipt, TxEvent, TxState
 
-COOLDOWN: Final = 3  # blocks an opportunity rests after a failed attempt
+COOLDOWN: Final = 3  # blocks an opportunity rests after a failed attempt; twice as long after each further one
+DOUBLINGS: Final = 8  # so that what always fails leaves nearly all slots to others, and is never given up
+MEMORY: Final = 5_000  # blocks after which failures are forgotten
 # Not a word about the opportunity itself: it is tried again at the next block.
 PASSING: Final = frozenset({Reason.NONCE_GAP, Reason.RPC_DEGRADED, Reason.RISK_TX_LIMIT})
 
@@ -30,6 +32,7 @@ class Attempt:
 @dataclass
 class Attempts:
     _open: dict[bytes, Attempt] = field(default_factory=dict)  # intent ->
+    _failed: dict[bytes, tuple[int, ...]] = field(default_factory=dict)  # opportunity -> blocks in which it failed
     _resting: dict[bytes, int] = field(default_factory=dict)  # opportunity -> last block in which it rests
 
     def begin(self, intent: bytes, opportunity: Opportunity, block: int) -> None:
@@ -60,11 +63,11 @@ class Attempts:
             case TxEvent(state=TxState.ABANDONED, why=why):
                 del self._open[event.intent]
                 if why not in PASSING:
-                    self._resting[attempt.opportunity.id] = block + COOLDOWN
+                    self._fail(attempt.opportunity.id, block)
             case TxEvent(state=TxState.INCLUDED, receipt=receipt):
                 attempt.mined = block
                 if isinstance(receipt, Receipt) and not receipt.ok:
-                    self._resting[attempt.opportunity.id] = block + COOLDOWN
+                    self._fail(attempt.opportunity.id, block)
             case TxEvent(state=TxState.BROADCAST):
                 attempt.mined = None
             case TxEvent(state=TxState.CONFIRMED | TxState.CANCELLED | TxState.REPLACED):
@@ -75,11 +78,23 @@ class Attempts:
                 del self._open[event.intent]
         return None
 
+    def _fail(self, opportunity: bytes, block: int) -> None:
+        self._failed[opportunity] = (*self._failed.get(opportunity, ()), block)
+        self._resting[opportunity] = _rests(self._failed[opportunity])
+
     def rollback(self, to: int) -> None:
         """Failures in blocks above ``to`` have not happened."""
-        self._resting = {o: until for o, until in self._resting.items() if until <= to + COOLDOWN}
+        left = {o: tuple(b for b in blocks if b <= to) for o, blocks in self._failed.items()}
+        self._failed = {o: blocks for o, blocks in left.items() if blocks}
+        self._resting = {o: _rests(self._failed[o]) for o in self._resting if o in self._failed}
 
     def forget(self, block: int, below: int) -> None:
         """At ``block``: what has rested enough, and what was mined below ``below``."""
         self._resting = {o: until for o, until in self._resting.items() if until >= block}
+        self._failed = {o: blocks for o, blocks in self._failed.items() if blocks[-1] >= block - MEMORY}
         self._open = {i: a for i, a in self._open.items() if a.mined is None or a.mined >= below}
+
+
+def _rests(failed: tuple[int, ...]) -> int:
+    """The last block of the rest that these failures ask for."""
+    return failed[-1] + (COOLDOWN << min(len(failed) - 1, DOUBLINGS))

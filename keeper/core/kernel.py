@@ -18,6 +18,7 @@ from keeper.core.attempts import Attempt, Attempts
 from keeper.core.book import DEPTH, Book
 from keeper.core.ledger import Ledger
 from keeper.core.planner import Limits
+from keeper.core.rivals import Rivals
 from keeper.errors import AdapterFault, Broken
 from keeper.model import (
     Bid,
@@ -81,6 +82,7 @@ class Kernel:
         self.ref = genesis
         self.ledger = Ledger()
         self._attempts = Attempts()
+        self._rivals = Rivals(block_time)
         self._block_time, self._wrap, self._limits = block_time, wrap, limits
         self._facts: dict[bytes, tuple[int, list[tuple[Desk, Fact]]]] = {}  # transaction -> block, facts
 
@@ -108,17 +110,20 @@ class Kernel:
         return []
 
     def _block(self, batch: BlockBatch) -> Iterator[Effect]:
+        seen = list[tuple[str, Fact]]()
         for desk in self.desks:
             before = desk.holdings()
             try:
                 facts = desk.book.apply(batch)
             except FAULTS as error:
                 raise Broken(f"{desk.adapter.name} cannot read block {batch.ref.number}: {error}") from error
+            seen += ((desk.adapter.name, fact) for fact in facts)
             for fact in facts:
                 self._facts.setdefault(fact.tx_hash, (batch.ref.number, []))[1].append((desk, fact))
                 yield Record(batch.ref.number, "chain.fact", _fact(desk, fact))
             self.ledger.change(batch.ref.number, before, desk.holdings(), "event")
         self.ref = batch.ref
+        self._rivals.block(batch.ref.number, seen, {desk.adapter.desk for desk in self.desks if desk.adapter.desk})
         self._attempts.forget(self.ref.number, self.ref.number - DEPTH)
         for tx in [tx for tx, (number, _) in self._facts.items() if number < self.ref.number - DEPTH]:
             del self._facts[tx]
@@ -129,6 +134,7 @@ class Kernel:
         self.ledger.rollback(to.number)
         self._facts = {tx: seen for tx, seen in self._facts.items() if seen[0] <= to.number}
         self._attempts.rollback(to.number)
+        self._rivals.rollback(to.number)
         self.ref = to
         yield Record(to.number, "block.rolled_back", {"hash": to.hash})
 
@@ -153,6 +159,7 @@ class Kernel:
         mine = [fact for desk, fact in facts if desk.adapter.name == o.protocol]
         brought = self._desk(o.protocol).adapter.realised(o, mine)
         why = None if won else self._why_lost(attempt, event)
+        self._rivals.ended(o, won, why)
         fee, ended = (receipt.fee, receipt.block.number) if receipt else (0, self.ref.number)
         return Outcome(
             o.id, o.protocol, o.key, o.kind, won, why, brought.gain, brought.hedge, fee, attempt.decided, ended
@@ -222,7 +229,7 @@ class Kernel:
         """Everything that may fail. Nothing has happened yet when it does."""
         busy = [attempt.opportunity for attempt in self.inflight.values()]
         reports = health.condemned(desk.adapter, desk.book, at)
-        found = desk.adapter.opportunities(desk.book, reports, at)
+        found = map(self._rivals.expect, desk.adapter.opportunities(desk.book, reports, at))
         ranked = scanner.rank(found, {o.id for o in busy}, self._attempts.resting)
         wanted = [_decide(desk.strategies, o) for o in ranked]
         chosen = planner.choose(wanted, desk.adapter, desk.book, at, busy, self._limits)
@@ -239,6 +246,7 @@ class Kernel:
     ) -> Iterator[Effect]:
         """The decisions that are new, and what is to be sent. What is no longer on offer is forgotten."""
         yield from self._health(desk, reports)
+        self._rivals.watch(self.ref.number + 1, [d.opportunity for d, _ in plans])
         before, desk.shown = desk.shown, {d.opportunity.id: _said(d) for d, _ in plans}
         for decision, intent in plans:
             o = decision.opportunity
@@ -288,6 +296,7 @@ def _decided(decision: Decision) -> Mapping[str, object]:
     o = decision.opportunity
     costs = {f"cost_{name}": getattr(o.costs, name) for name in o.costs.__slots__}
     fields = {"opportunity": o.id, "kind": o.kind, "account": f"0x{o.key.id:x}", "gain": o.gain, "net": o.net}
+    fields |= {"chance": o.chance, "expected": o.expected}
     extra: dict[str, object] = {"why": decision.why} if isinstance(decision, Wait | Skip) else {}
     if isinstance(decision, Wait):
         extra["until"] = decision.until

@@ -1,24 +1,31 @@
-"""Decisions into transaction intents, within what all of them share: own capital, slots in flight, block gas."""
+"""Decisions into transaction intents, within what all of them share: own capital, slots in flight, block gas.
+
+Upkeep comes first. Of the rest, the set with the highest expected profit is taken (``selection.py``), on a linear
+picture of own capital: what a bid may lose counts, what it may gain does not, because any of them may be lost to a
+rival. The adapter then judges the set exactly, and what the picture refused is offered to that exact judgement too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from keeper.core.scanner import UPKEEP
-from keeper.model import Action, Call, Decision, Moment, Opportunity, Reason, Skip, TxIntent, Wait
+from keeper.core.selection import Item, Room, Selected, Worst, select
+from keeper.model import Action, Call, Capital, Decision, Moment, Needs, Opportunity, Reason, Skip, TxIntent, Wait
 from keeper.ports import Adapter, View
 
 TX_GAS: Final = 2**24  # most gas of one transaction (EIP-7825)
 OVERHEAD: Final = 60_000  # units for the call through the desk
+TRIES: Final = 8  # exact judgements of what the linear picture refused
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     max_inflight: int = 16
     max_fee: int = 10**18  # wei; the most that the gas of one transaction may cost
-    min_profit: int = 0  # usd, net, of anything but upkeep
+    min_profit: int = 0  # usd, expected, of anything but upkeep
     block_gas: int = 25_000_000  # units that our transactions may take of one block
     tip: int = 10**9  # wei per gas, assumed when a budget is set
     fee_share: int = 2  # at most 1/fee_share of the expected profit is paid for gas beyond what is expected
@@ -33,62 +40,177 @@ def choose(
     inflight: Sequence[Opportunity],
     limits: Limits,
 ) -> list[Decision]:
-    """The same decisions in the same order; actions that do not fit beside the earlier ones become skips.
+    """The same decisions in the same order; actions that are not in the best set become skips.
 
     ``inflight`` is what is on its way already, of all protocols: it takes slots, gas and capital like the rest.
     """
-    chosen, out = list(inflight), list[Decision]()
-    for d in decisions:
-        if not isinstance(d, Wait | Skip):
-            why = _too_much(d.opportunity, chosen, limits) or _too_dear(d.opportunity, chosen, adapter, view, at)
+    plan = _Plan(adapter, view, at, list(inflight), limits)
+    wanted = [d.opportunity for d in decisions if not isinstance(d, Wait | Skip)]
+    plan.upkeep([o for o in wanted if o.kind in UPKEEP])
+    plan.best([o for o in wanted if o.kind not in UPKEEP])
+    return [d if isinstance(d, Wait | Skip) else plan.verdict(d) for d in decisions]
+
+
+@dataclass
+class _Plan:
+    adapter: Adapter
+    view: View
+    at: Moment
+    chosen: list[Opportunity]
+    limits: Limits
+
+    def __post_init__(self) -> None:
+        self.refused: dict[bytes, Reason] = {}
+        self.prices: dict[bytes, int] = {}
+        self.taken = set[bytes]()
+
+    def verdict(self, action: Action) -> Decision:
+        o = action.opportunity
+        if o.id in self.taken:
+            return action
+        told = {**o.evidence, "displaces": self.prices[o.id]} if o.id in self.prices else o.evidence
+        return Skip(replace(o, evidence=told), self.refused.get(o.id, Reason.INFLIGHT_DUPLICATE))
+
+    # ── upkeep: in order, whatever it costs ──
+
+    def upkeep(self, wanted: Sequence[Opportunity]) -> None:
+        for o in wanted:
+            self._admit(o, self._alone(o) or self._too_much([o]))
+
+    def _admit(self, o: Opportunity, why: Reason | None) -> None:
+        if why is None and not self._affordable([o]):
+            why = Reason.CAPITAL_RESERVED
+        if why is None:
+            self._take([o])
+        else:
+            self.refused[o.id] = why
+
+    def _take(self, more: Sequence[Opportunity]) -> None:
+        self.chosen += more
+        self.taken |= {o.id for o in more}
+
+    # ── the best set of the rest ──
+
+    def best(self, wanted: Sequence[Opportunity]) -> None:
+        able = list[Opportunity]()
+        for o in wanted:
+            why = self._alone(o)
             if why is None:
-                chosen.append(d.opportunity)
+                able.append(o)
             else:
-                d = Skip(d.opportunity, why)
-        out.append(d)
-    return out
+                self.refused[o.id] = why
+        if not able:
+            return
+        capital = self.adapter.capital(self.view, self.at)
+        items, room = [_item(o, capital) for o in able], self._room(capital)
+        found = select(items, room)
+        self._take(self._exact([able[i] for i in found.chosen]))
+        self._rest([o for o in able if o.id not in self.taken])
+        for o, item in zip(able, items, strict=True):
+            if o.id not in self.taken:
+                self.prices[o.id] = _displaced(item, room, found)
+
+    def _room(self, capital: Capital) -> Room:
+        """What is left beside what is chosen already."""
+        mine = [_item(c, capital) for c in self.chosen if c.protocol == self.adapter.name]
+        gas = self.limits.block_gas - sum(map(gas_limit, self.chosen))
+        slots = self.limits.max_inflight - len(self.chosen)
+        tokens = [have - sum(i.uses[2 + t] for i in mine) for t, have in enumerate(capital.tokens)]
+        losses = tuple(
+            tuple(base + sum(i.losses[u][s] for i in mine if i.losses) for s, base in enumerate(row))
+            for u, row in enumerate(capital.losses)
+        )
+        base = sum(max(0, *row) for row in losses)  # where even that is too much, what loses nothing may still be done
+        rows = (max(0, gas), max(0, slots), *(max(0, t) for t in tokens))
+        return Room(rows, losses, max(capital.margin, base))
+
+    def _exact(self, wanted: Sequence[Opportunity]) -> list[Opportunity]:
+        """As many as the adapter can really afford together; the least worth their gas go first."""
+        kept = sorted(wanted, key=lambda o: (-o.per_gas, o.id))
+        while kept and not self._affordable(kept):
+            kept.pop()
+        return kept
+
+    def _rest(self, others: Sequence[Opportunity]) -> None:
+        """What the linear picture refused: the most worth their gas are judged exactly, one by one."""
+        tries = 0
+        for o in sorted(others, key=lambda o: (-o.per_gas, o.id)):
+            why = self._duplicate(o) or self._too_much([o])
+            if why is None and o.expected <= 0:
+                why = Reason.NO_EDGE
+            if why is None:
+                tries += 1
+                why = None if tries <= TRIES else Reason.CAPITAL_RESERVED
+            self._admit(o, why)
+
+    # ── judging ──
+
+    def _alone(self, o: Opportunity) -> Reason | None:
+        """What stands against it whatever else is done."""
+        if o.kind not in UPKEEP and o.expected < self.limits.min_profit:
+            return Reason.BELOW_MIN_PROFIT
+        gas = gas_limit(o)
+        if gas > TX_GAS or gas * (o.at.base_fee + self.limits.tip) > self.limits.max_fee:
+            return Reason.GAS_ABOVE_CAP
+        return self._duplicate(o)
+
+    def _duplicate(self, o: Opportunity) -> Reason | None:
+        """One action on an account at a time."""
+        busy = any((c.protocol, c.key) == (o.protocol, o.key) for c in self.chosen)
+        return Reason.INFLIGHT_DUPLICATE if busy else None
+
+    def _too_much(self, more: Sequence[Opportunity]) -> Reason | None:
+        together = [*self.chosen, *more]
+        full = len(together) > self.limits.max_inflight or sum(map(gas_limit, together)) > self.limits.block_gas
+        return Reason.SET_NOT_CHOSEN if full else None
+
+    def _affordable(self, more: Sequence[Opportunity]) -> bool:
+        """Nothing may leave less than nothing of own capital, unless it leaves no less than there was before."""
+        mine = [c for c in self.chosen if c.protocol == self.adapter.name]
+        left = self.adapter.afford(self.view, [*mine, *more], self.at)
+        return left >= 0 or left >= self.adapter.afford(self.view, mine, self.at)
 
 
-def _too_much(o: Opportunity, chosen: Sequence[Opportunity], limits: Limits) -> Reason | None:
-    if any((c.protocol, c.key) == (o.protocol, o.key) for c in chosen):
-        return Reason.INFLIGHT_DUPLICATE  # one action on an account at a time
-    if o.kind not in UPKEEP and o.net < limits.min_profit:
-        return Reason.BELOW_MIN_PROFIT
-    gas = _gas_limit(o)
-    if gas > TX_GAS or gas * (o.at.base_fee + limits.tip) > limits.max_fee:
-        return Reason.GAS_ABOVE_CAP
-    if len(chosen) >= limits.max_inflight or gas + sum(map(_gas_limit, chosen)) > limits.block_gas:
-        return Reason.SET_NOT_CHOSEN
-    return None
+def _item(o: Opportunity, capital: Capital) -> Item:
+    """Rows: gas, slots, then the tokens of the protocol."""
+    tokens = o.needs.tokens or (0,) * len(capital.tokens)
+    return Item(o.expected, o.key, (gas_limit(o), 1, *tokens), _losses(o.needs, capital.losses))
 
 
-def _too_dear(o: Opportunity, chosen: Sequence[Opportunity], adapter: Adapter, view: View, at: Moment) -> Reason | None:
-    """Nothing may leave less than nothing of own capital, unless it leaves no less than there was before."""
-    mine = [c for c in chosen if c.protocol == o.protocol]
-    left = adapter.afford(view, [*mine, o], at)
-    if left < 0 and left < adapter.afford(view, mine, at):
-        return Reason.CAPITAL_RESERVED
-    return None
+def _losses(needs: Needs, like: Worst) -> Worst:
+    """In the shape of the own ones. One that was decided under other scenarios takes its margin in all of them."""
+    if not needs.losses and needs.margin <= 0:
+        return ()
+    if [len(row) for row in needs.losses] == [len(row) for row in like]:
+        return needs.losses
+    return tuple((max(0, needs.margin) if u == 0 else 0,) * len(row) for u, row in enumerate(like))
+
+
+def _displaced(item: Item, room: Room, found: Selected) -> int:
+    """What the things it would use are worth elsewhere, at the prices of the set, usd (wad). Linear, so about."""
+    shares = [use / max(have, 1) for use, have in zip(item.uses, room.rows, strict=True)]
+    worth = sum(price * share for price, share in zip(found.prices, shares, strict=False))
+    if room.losses and item.losses:
+        worth += found.prices[-1] * sum(max(row) for row in item.losses) / max(room.margin, 1)
+    return int(worth)
 
 
 def intent(action: Action, call: Call, at: Moment, limits: Limits, name: Callable[[Opportunity], str]) -> TxIntent:
     """An action as the transaction manager takes it."""
     o = action.opportunity
-    gas_limit = _gas_limit(o)
+    limit = gas_limit(o)
     return TxIntent(
         id=o.id + at.number.to_bytes(8),
         call=call,
-        gas_limit=gas_limit,
-        budget=min(limits.max_fee, gas_limit * _highest_fee(o, at, limits)),
+        gas_limit=limit,
+        budget=min(limits.max_fee, limit * _highest_fee(o, at, limits)),
         valid_until=min(o.expires, at.timestamp + limits.horizon),
         purpose=name(o),
         at=at,
-        subject=f"{o.protocol} {o.key.kind} 0x{o.key.id:x}",
-        urgent=o.kind not in UPKEEP,
     )
 
 
-def _gas_limit(o: Opportunity) -> int:
+def gas_limit(o: Opportunity) -> int:
     """Half again what it is expected to take; what is not used costs nothing."""
     return o.needs.gas * 3 // 2 + OVERHEAD
 

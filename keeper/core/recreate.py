@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Sets = NDArray[np.bool_]  # (T, n)
 Ints = NDArray[np.int64]
 
-DEEP: Final = 14  # steps of the search
+DEEP: Final = 12  # steps of the search
 WIDE: Final = 16  # sets in each
 MOST: Final = 8  # items taken out at once
 HEAT: Final = 0.05  # by how much a set may get worse in the first step; falls to 0

@@ -11,16 +11,12 @@ UPKEEP = (Kind.TOP_UP, Kind.HEDGE)
 
 
 def rank(found: Iterable[Opportunity], busy: Collection[bytes], resting: Collection[bytes]) -> list[Opportunity]:
-    """Upkeep first, then by net profit per gas, then by id. ``busy`` is in flight, ``resting`` has just failed."""
+    """Upkeep first, then by expected profit per gas, then by id. ``busy`` is in flight, ``resting`` has just failed."""
     marked = (_marked(o, busy, resting) for o in found)
-    return sorted(marked, key=lambda o: (UPKEEP.index(o.kind) if o.kind in UPKEEP else 2, -_per_gas(o), o.id))
+    return sorted(marked, key=lambda o: (UPKEEP.index(o.kind) if o.kind in UPKEEP else 2, -o.per_gas, o.id))
 
 
 def _marked(o: Opportunity, busy: Collection[bytes], resting: Collection[bytes]) -> Opportunity:
     if o.id in busy:
         return replace(o, refusal=Reason.INFLIGHT_DUPLICATE)
     return replace(o, refusal=Reason.COOLDOWN) if o.id in resting else o
-
-
-def _per_gas(o: Opportunity) -> int:
-    return o.net // max(o.needs.gas, 1)

@@ -27,10 +27,10 @@ Cut = tuple[int, ...]  # a scenario of each underlying, -1 for none
 
 EXACT: Final = 16  # items up to which the enumeration has no limit
 ENOUGH: Final = 0.004  # relative gap at which the search ends
-NODES: Final = 400  # steps of the enumeration for larger sets
+NODES: Final = 250  # steps of the enumeration for larger sets
 ROUNDS: Final = (60, 30, 30, 30, 30, 30)  # steps of the dual, each time that the binding scenarios are looked for again
 CORE: Final = 96  # items that the search looks at
-CHUNK: Final = 128  # items looked at together
+CHUNK: Final = 64  # items looked at together
 NONE: Final = 0.5  # in place of no room at all: the least use is then twice what there is
 SLACK: Final = 1e-12  # relative; float64 sums of a thousand terms are better than this
 
@@ -197,7 +197,10 @@ class _Search:
         """Items in this order as long as any fits; what once does not fit never does later."""
         chosen = list[int]()
         left, total = np.full(self.a.shape[1], 1 + SLACK), self.base
+        least = self.a.min(axis=0, initial=1.0)
         for begin in range(0, len(order), CHUNK):
+            if (left < least).any():
+                break
             open_ = order[begin : begin + CHUNK]
             open_ = open_[~np.isin(self.group[open_], self.group[chosen])]
             while len(open_ := open_[self._fits(open_, left, total)]):

@@ -16,6 +16,7 @@ from keeper.model import (
     Address,
     BlockRef,
     Call,
+    Capital,
     Decision,
     Delta,
     Fact,
@@ -152,6 +153,10 @@ class MorphoBlue:
             left[plan.params.loan] -= plan.allowance
         values = [self.settings.tokens[token].value(assets) for token, assets in left.items()]
         return sum(v for v in values if v < 0) or sum(values)
+
+    def capital(self, view: View, at: Moment) -> Capital:
+        """Loan tokens only, in the order of the settings: nothing is held on margin."""
+        return Capital(tuple(offers.cash_at_hand(view, token) for token in self.settings.tokens))
 
     # ── doing it ──
 

@@ -105,7 +105,11 @@ def liquidation(settings: Settings, view: View, key: Key, at: Moment) -> Opportu
             gas=mul_up(GAS * at.base_fee, settings.coin_usd),
             slippage=mul_up(token.value(worth), settings.haircut, BPS),
         ),
-        needs=Needs(cash=token.value(chosen.allowance), gas=GAS),
+        needs=Needs(
+            cash=token.value(chosen.allowance),
+            gas=GAS,
+            tokens=tuple(chosen.allowance if t == now.params.loan else 0 for t in settings.tokens),
+        ),
         plan=_plan(key, now.params, chosen, worth),
         expires=expires,
         refusal=_refusal(done, cash),

@@ -11,6 +11,7 @@ from keeper.model import (
     Address,
     BlockRef,
     Call,
+    Capital,
     Decision,
     Delta,
     Fact,
@@ -125,6 +126,9 @@ class Options:
                 own = merge(merge(own, slice_), Portfolio(-price, ()))
         h = desk.market(Price.INITIAL).assess(own)
         return h.equity - h.im - self.settings.reserve
+
+    def capital(self, view: View, at: Moment) -> Capital:
+        return Desk(self.settings, State(view), at).capital
 
     # ── doing it ──
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import add
 from typing import Final
 
 from keeper.margin import black76
-from keeper.model import Costs, Moment
+from keeper.model import Capital, Costs, Moment, Needs
 from keeper.protocols.options.auction import Offer
 from keeper.protocols.options.hedge import Swap, plan_swap
 from keeper.protocols.options.maths import ln_wad
@@ -74,6 +75,25 @@ class Desk:
         beyond = (self.tokens[u + 1] - flat) * WAD // self.state.clearing().assets[u + 1].unit
         return self.health.deltas[u] + beyond
 
+    @cached_property
+    def capital(self) -> Capital:
+        """The own initial margin, linear: scenario by scenario, and in a last row what does not depend on them."""
+        m = self.market(Price.INITIAL)
+        losses = tuple(tuple(mul_up(m.params.im_factor, x) for x in row) for row in m.losses(self.own))
+        scenarios = sum(max(0, *row) for row in losses)
+        room = self.health.equity - self.settings.reserve - (self.health.im - scenarios)
+        return Capital(self.tokens, room, (*losses, (0,) * len(m.params.scenarios)))
+
+    def needs(self, pf: Portfolio, fraction: int, after: Health, swaps: Sequence[Swap], gas: int) -> Needs:
+        """What buying ``fraction`` of a portfolio takes. Of its scenarios only the losses: gains may yet be lost."""
+        m, own = self.market(Price.INITIAL), self.capital.losses[:-1]
+        lost = m.losses(cut(pf, fraction))
+        losses = tuple(tuple(mul_up(m.params.im_factor, max(0, x)) for x in row) for row in lost)
+        used = self.headroom - (after.equity - after.im)
+        more = sum(max(0, *map(add, a, b)) - max(0, *a) for a, b in zip(own, losses, strict=True))
+        fixed = (max(0, used - more),) * len(m.params.scenarios)
+        return Needs(margin=used, gas=gas, tokens=self.wanted(swaps), losses=(*losses, fixed))
+
     # ── what more would cost ──
 
     def with_slice(self, pf: Portfolio, fraction: int, offer: Offer) -> Health:
@@ -122,12 +142,16 @@ class Desk:
                 cash -= 0 if swap.sell else swap.amount_in
         return tuple(swaps)
 
-    def overdrawn(self, swaps: Sequence[Swap]) -> bool:
-        """Whether these swaps together need more than the desk holds."""
+    def wanted(self, swaps: Sequence[Swap]) -> tuple[int, ...]:
+        """Native units of each asset that these swaps take from the desk."""
         wanted = [0] * len(self.tokens)
         for swap in swaps:
             wanted[swap.underlying + 1 if swap.sell else 0] += swap.amount_in
-        return any(want > have for want, have in zip(wanted, self.tokens, strict=True))
+        return tuple(wanted)
+
+    def overdrawn(self, swaps: Sequence[Swap]) -> bool:
+        """Whether these swaps together need more than the desk holds."""
+        return any(want > have for want, have in zip(self.wanted(swaps), self.tokens, strict=True))
 
     def costs(self, pf: Portfolio, fraction: int, after: Health, swaps: Sequence[Swap], gas: int) -> Costs:
         """Of holding ``fraction`` of a portfolio once it is ours (``after``), and of getting there."""

@@ -193,7 +193,7 @@ def _offered(
         swaps = desk.hedges(_scaled(s.health, fraction))
         gas = desk.bid_gas(s.pf, len(swaps))
         costs = desk.costs(s.pf, fraction, after, swaps, gas)
-        needs = Needs(margin=desk.headroom - (after.equity - after.im), gas=gas)
+        needs = desk.needs(s.pf, fraction, after, swaps, gas)
     return Opportunity(
         id=opportunity_id(kind, s.account, s.running.flagged_at, change_id),
         protocol=NAME,
@@ -216,6 +216,7 @@ def _offered(
             "fmax": offer.fmax,
             "fraction": fraction,
         },
+        scale=mul_down(s.health.mm, fraction),
     )
 
 

@@ -288,15 +288,29 @@ class Market:
 
     def _loss(self, b: _Book, moves: Sequence[Move], collateral: int, scenarios: Sequence[int]) -> tuple[int, int]:
         """(worst weighted loss, its scenario)."""
-        loss, worst = 0, 0 if len(scenarios) > 1 else scenarios[0]
+        lost = self._weighted(b, moves, collateral, scenarios)
+        loss = max(0, *lost)
+        return loss, scenarios[lost.index(loss)] if loss else 0 if len(scenarios) > 1 else scenarios[0]
+
+    def _weighted(self, b: _Book, moves: Sequence[Move], collateral: int, scenarios: Sequence[int]) -> list[int]:
+        """What each scenario loses; negative what it gains."""
+        lost = []
         for pnl, index in zip(b.carried, scenarios, strict=True):
-            s = self.params.scenarios[index]
             if collateral:
                 pnl = min(pnl, 0) + mul_down(collateral, moves[index].by)
-            weighted = mul_up(max(0, -pnl), s.weight * 10**14)
-            if weighted > loss:
-                loss, worst = weighted, index
-        return loss, worst
+            lost.append(mul_up(-pnl, self.params.scenarios[index].weight * 10**14))
+        return lost
+
+    def losses(self, pf: Portfolio) -> tuple[tuple[int, ...], ...]:
+        """(U, S) usd that a portfolio loses by underlying and scenario, weighted; negative what it gains."""
+        every = range(len(self.params.scenarios))
+        return tuple(tuple(self._lost(pf, u, every)) for u in range(len(self.params.depths)))
+
+    def _lost(self, pf: Portfolio, u: int, scenarios: Sequence[int]) -> list[int]:
+        legs, units = [leg for leg in pf.legs if leg.series >> 112 == u], self.collateral(pf, u)
+        if not legs and not units:
+            return [0] * len(scenarios)
+        return self._weighted(self._revalue(legs, scenarios), self.moves(u), mul_down(units, self.price(u)), scenarios)
 
     def _size(self, underlying: int, delta: int, price: int) -> int:
         """lambda (delta p)^2 / depth, usd: the part of the requirement that grows with the square of the size."""

@@ -58,5 +58,5 @@ class Settings:
     half_spread: Share = wad("0.02")  # wad, vol points of vega
     least_spread: Share = wad("0.0003")  # wad of spot per contract
     capital: Share = wad("0.0002")  # wad of own initial margin, for the time it is held
-    reverts: Share = wad("0.05")  # wad, probability that a transaction reverts
+    reverts: Share = wad("0.35")  # wad, part of its gas that a transaction burns when it reverts
     tolerance: Share = wad("0.02")  # wad, how much worse than planned a swap may be before all reverts
