@@ -86,18 +86,26 @@ def _liquidation(w: OptionsWorld, count: int) -> Iterator[tuple[str, int]]:
     withdraw(w, owner, (equity - initial) * 999 // 1000)
     yield f"health, {scale}, 16 scenarios", used(act(w, "Clearing", "health", owner, 1))
     yield f"health, {scale}, 1 scenario", used(act(w, "Clearing", "healthAt", owner, 1, 12))
-    for fall in range(1, 40):
-        w.publish(0, SPOTS[0] * (1 - fall / 100), w.now + 20)
-    for expiry in EXPIRIES[1:]:
-        w.publish_smile(0, expiry, 700_000)
-    w.publish(0, SPOTS[0] * 0.6)
+    fall = 0
+    while _healthy(w, owner):
+        fall += 1
+        for _ in range(2):  # slowly, so that the price is not clamped
+            w.publish(0, SPOTS[0] * (1 - fall / 100), w.now + 25)
+        for expiry in EXPIRIES[1:]:
+            w.publish_smile(0, expiry, 700_000)
+    w.publish(0, SPOTS[0] * (1 - fall / 100))
     worst = w.ask("Clearing", w.dep.clearing, "health", owner, 1)[5]
     yield f"flag, {scale}, one scenario", used(act(w, "Liquidator", "flag", owner, worst))
     for _ in range(3):
-        w.publish(0, SPOTS[0] * 0.6, w.now + 4)
+        w.publish(0, SPOTS[0] * (1 - fall / 100), w.now + 4)
     change = w.ask("Clearing", w.dep.clearing, "accountOf", owner)[2]
     receipt = act(w, "Liquidator", "bid", owner, bidder, WAD, wad(10**9), change, sender=actor("bidder")[1])
     yield f"bid, all of {scale}", used(receipt)
+
+
+def _healthy(w: OptionsWorld, account: int) -> bool:
+    equity, mm, *_ = w.ask("Clearing", w.dep.clearing, "health", account, 1)
+    return bool(equity >= mm)
 
 
 @pytest.mark.parametrize("row", json.loads(SNAPSHOT.read_text()))

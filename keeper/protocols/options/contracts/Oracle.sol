@@ -234,6 +234,7 @@ contract Oracle is IBreaker {
             if (f.probation) _endProbation(f, spot, last);
             (uint256 dt, uint256 live) = _advance(f, u, time);
             if (spot != last) _jump(f, spot, last, live, dt);
+            if (Fixed.distance(spot * 1e4, f.slow) * WAD > trip_ * f.slow) _trip();
         }
         unchecked {
             ++f.round;
@@ -286,15 +287,14 @@ contract Oracle is IBreaker {
         }
     }
 
-    /// @dev A price that differs: its squared return, annualised over riseT, and whether it lies too far from the
-    /// mark. After an outage only the share of it counts that fell into live time.
-    function _jump(Feed memory f, uint256 spot, uint256 last, uint256 live, uint256 dt) internal {
+    /// @dev The squared return of a message, annualised over riseT. After an outage only the share of it counts that
+    /// fell into live time.
+    function _jump(Feed memory f, uint256 spot, uint256 last, uint256 live, uint256 dt) internal view {
         unchecked {
             int256 r = Math.lnWad(int256(spot * WAD / last));
             uint256 variance = f.variance + uint256(r * r) * YEAR * live / (riseT * dt * 1e27);
             f.variance = uint48(Math.min(variance, type(uint48).max));
             if (f.variance > f.peak) f.peak = f.variance;
-            if (Fixed.distance(spot * 1e4, f.slow) * WAD > trip_ * f.slow) _trip();
         }
     }
 
