@@ -8,7 +8,7 @@ from keeper.model import Address, Call, Hash
 from keeper.simulation.deploy import actor
 from keeper.simulation.node import CHAIN_ID, Anvil
 from keeper.tx.keys import Key  # arrow: a participant signs as an operator does
-from keeper.tx.signer import Signer, local_signer  # arrow: the same
+from keeper.tx.signer import LocalSigner, local_signer  # arrow: the same
 
 TIP = 10**9  # wei per gas
 MAX_FEE = 10**12  # wei per gas; far above any base fee of a local world
@@ -24,7 +24,7 @@ class Wallet:
     nonce: int = 0
     address: Address = field(init=False)
     key: bytes = field(init=False, repr=False)
-    _signer: Signer = field(init=False, repr=False)
+    _signer: LocalSigner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.key, self.address = actor(self.name, self.seed)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from keeper.model import BlockRef, Reason, Route, TxIntent
+from keeper.model import BlockRef, Moment, Reason, Route, TxIntent
 from keeper.ports import Simulation
 from keeper.tx import fees, nonces
 from keeper.tx.answers import Answer
 from keeper.tx.fees import Fees
 from keeper.tx.lane import Lane, digits, log
 from keeper.tx.machine import Refused
-from keeper.tx.rows import Flight
+from keeper.tx.rows import AttemptKind, Flight
 from keeper.tx.switch import Level
 
 HOLD: Final = {  # no new intent while an open one has this answer
@@ -50,6 +50,15 @@ class Admission:
         if self._quoted is None or self._quoted[0] != head:
             self._quoted = head, fees.market(head, await self._lane.rewards(head), self._lane.settings.fees)
         return self._quoted[1]
+
+    async def still_good(self, flight: Flight, head: BlockRef) -> bool:
+        """Whether an act is worth a dearer bid: not when it would revert in the next block."""
+        if flight.last.kind is AttemptKind.NOOP or not self._lane.settings.simulate:
+            return True
+        ahead = 1 if flight.intent.at is None else flight.intent.at.timestamp - flight.at
+        at = Moment(head.number + 1, head.timestamp + max(1, ahead), head.next_base_fee)
+        found = await self._lane.node.call(flight.intent.call, self._lane.signer.address, head.hash, at=at)
+        return found.ok
 
     def _check_losses(self, intent: TxIntent, head: BlockRef) -> None:
         """The breaker, and the retry budget of a subject. Both are read from the journal: a restart resets neither."""

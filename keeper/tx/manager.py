@@ -250,7 +250,8 @@ class Manager:
         if flight.waits_since is None:  # after a restart or a reorg the old bytes get their chance first
             flight.waits_since = head.number
         if self._due(flight, head) and not flight.contested:
-            replaced = await self._replace(flight, flight.last.kind, head)
+            kind = flight.last.kind if await self._admission.still_good(flight, head) else AttemptKind.NOOP
+            replaced = await self._replace(flight, kind, head)
             if replaced:
                 return replaced
         await self._sender.send(flight, head)

@@ -31,7 +31,7 @@ class Sender:
         created = step(TxState.INTENT, Event.SIMULATED)
         flight = Flight(intent, nonce, head.number, created, waits_since=head.number)
         flight.at, flight.wall = head.timestamp, int(lane.wall())
-        first = self._sign(flight, AttemptKind.ACT, bid, head)
+        first = await self._sign(flight, AttemptKind.ACT, bid, head)
         flight.attempts.append(first)
         flight.state = step(flight.state, Event.COMMITTED)
         lane.fault("before_commit")
@@ -51,9 +51,9 @@ class Sender:
         try:
             if bid is None:
                 raise Refused(Reason.GAS_ABOVE_CAP, "no bid left below the ceiling")
-            attempt = self._sign(flight, kind, bid, head)
-        except Refused as no:
-            log.warning("tx.stuck", intent=digits(flight.intent.id), nonce=flight.nonce, why=no.why, detail=no.detail)
+            attempt = await self._sign(flight, kind, bid, head)
+        except (Refused, Retry) as no:
+            log.warning("tx.stuck", intent=digits(flight.intent.id), nonce=flight.nonce, why=str(no))
             return []
         lane.fault("before_commit")
         await lane.fence.commit(line_of(flight, attempt))
@@ -66,13 +66,14 @@ class Sender:
         await self.send(flight, head)
         return [news(flight, why)]
 
-    def _sign(self, flight: Flight, kind: AttemptKind, bid: Fees, head: BlockRef) -> Attempt:
+    async def _sign(self, flight: Flight, kind: AttemptKind, bid: Fees, head: BlockRef) -> Attempt:
         lane, act = self._lane, kind is AttemptKind.ACT
         call = flight.intent.call if act else Call(lane.signer.address, b"")
         gas = flight.intent.gas_limit if act else fees.NOOP_GAS
         lane.fault("before_sign")
         lane.may_sign(flight, kind)
-        raw, hash = lane.signer.sign(flight.nonce, call, gas, bid.max_fee, bid.tip, lane.signer.chain_id)
+        made = lane.signer.sign(flight.nonce, call, gas, bid.max_fee, bid.tip, lane.signer.chain_id)
+        raw, hash = made if isinstance(made, tuple) else await made
         return Attempt(hash, flight.intent.id, flight.nonce, kind, raw, gas, bid, head.number, lane.fence.epoch)
 
     # ─── sending ──────────────────────────────────────────────────────────────────────────────────

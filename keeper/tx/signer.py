@@ -7,7 +7,7 @@ installed, otherwise eth-account's own; both are deterministic (RFC 6979) and lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
 from eth_hash.auto import keccak
@@ -19,6 +19,7 @@ from keeper.tx.budget import Budget
 from keeper.tx.guard import Allowed, Guard
 from keeper.tx.keys import Key
 
+Signed = tuple[bytes, Hash]
 Curve = Callable[[bytes], bytes]  # 32-byte digest -> r (32), s (32), parity (1)
 
 
@@ -26,8 +27,13 @@ class Signer(Protocol):
     address: Address
     chain_id: int
 
-    def sign(self, nonce: int, call: Call, gas: int, max_fee: int, tip: int, chain_id: int) -> tuple[bytes, Hash]:
-        """The raw transaction and its hash. Fees are wei per gas."""
+    def sign(
+        self, nonce: int, call: Call, gas: int, max_fee: int, tip: int, chain_id: int
+    ) -> Signed | Awaitable[Signed]:
+        """The raw transaction and its hash, now or, from a signer elsewhere, later. Fees are wei per gas.
+
+        Raises Refused (a limit), Retry (not to be had now), Stop (must not happen); nothing is signed then.
+        """
         ...
 
 

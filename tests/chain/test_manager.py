@@ -99,6 +99,7 @@ async def test_the_predicted_base_fee_is_the_next_block_s(rig: Rig) -> None:
         assert rig.node.mine().base_fee == expected
 
 
+@pytest.mark.fault("T06", "T17")
 async def test_a_transaction_that_the_pool_evicted_in_a_spike_is_replaced_and_gets_in(rig: Rig) -> None:
     await rig.submit(rig.intent())
     rig.node.rpc("anvil_setNextBlockBaseFeePerGas", hex(30 * GWEI))
@@ -107,12 +108,14 @@ async def test_a_transaction_that_the_pool_evicted_in_a_spike_is_replaced_and_ge
     assert await rig.paid() == 1
 
 
+@pytest.mark.fault("T05")
 async def test_a_transaction_that_the_pool_dropped_is_sent_again(rig: Rig) -> None:
     await rig.submit(rig.intent())
     rig.node.rpc("anvil_dropAllTransactions")
     assert await rig.mine(2) == [(S.INCLUDED, None)]
 
 
+@pytest.mark.fault("T33")
 async def test_an_expired_intent_is_cancelled_on_chain(rig: Rig) -> None:
     await rig.submit(rig.intent(valid_until=rig.node.block().timestamp))
     rig.node.rpc("anvil_dropAllTransactions")
@@ -122,6 +125,7 @@ async def test_an_expired_intent_is_cancelled_on_chain(rig: Rig) -> None:
     assert await rig.node.nonce(rig.signer.address) == 1
 
 
+@pytest.mark.fault("S12", "S21")
 async def test_a_reorg_is_survived(rig: Rig) -> None:
     await rig.submit(rig.intent())
     assert await rig.mine(2) == [(S.INCLUDED, None), (S.CONFIRMED, None)]
@@ -132,6 +136,7 @@ async def test_a_reorg_is_survived(rig: Rig) -> None:
     assert await rig.paid() == 1
 
 
+@pytest.mark.fault("T23")
 async def test_a_call_that_reverts_costs_nothing_and_shows_its_data(rig: Rig) -> None:
     reverter = bytes.fromhex("602a5f5260205ffd")  # MSTORE(0, 42); REVERT(0, 32)
     rig.node.rpc("anvil_setCode", "0x" + rig.payee.hex(), "0x" + reverter.hex())
@@ -152,6 +157,7 @@ async def test_a_call_is_simulated_at_the_moment_it_is_meant_for(rig: Rig) -> No
     assert signed.state is S.SIGNED
 
 
+@pytest.mark.fault("T24")
 async def test_a_revert_on_chain_is_told_by_its_receipt(rig: Rig, tmp_path: Path) -> None:
     rig.manager = Manager(rig.node, rig.journal, rig.signer, replace(SETTINGS, simulate=False))
     await rig.manager.recover()
@@ -164,6 +170,7 @@ async def test_a_revert_on_chain_is_told_by_its_receipt(rig: Rig, tmp_path: Path
     assert event.receipt.fee > 0
 
 
+@pytest.mark.fault("T09", "K11")
 async def test_a_thief_who_bids_more_is_noticed(rig: Rig) -> None:
     await rig.submit(rig.intent())
     raw, _ = rig.signer.sign(0, Call(b"\x66" * 20, b"", 10**18), 21_000, 50 * GWEI, 2 * GWEI, CHAIN_ID)
@@ -173,6 +180,7 @@ async def test_a_thief_who_bids_more_is_noticed(rig: Rig) -> None:
         await rig.submit(rig.intent())
 
 
+@pytest.mark.fault("T04", "T13")
 async def test_the_answers_of_this_node_are_understood(rig: Rig) -> None:
     def sign(nonce: int = 0, gas: int = 21_000, max_fee: int = 5 * GWEI, tip: int = 1, value: int = 1) -> bytes:
         return rig.signer.sign(nonce, Call(rig.payee, b"", value), gas, max_fee, tip, CHAIN_ID)[0]

@@ -42,6 +42,7 @@ async def run(*arguments: object) -> int:
         return await child.wait()
 
 
+@pytest.mark.fault("C01", "C02", "C03", "C04", "C05", "C06", "C07", "C08", "C39")
 @pytest.mark.parametrize("blocks", [AUTOMATIC, ON_DEMAND])
 @pytest.mark.parametrize("point", FAULT_POINTS)
 async def test_a_killed_keeper_does_everything_once(blocks: str, point: str, tmp_path: Path) -> None:

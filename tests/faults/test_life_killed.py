@@ -62,6 +62,7 @@ async def settled(scene: Scene) -> AsyncIterator[bootstrap.Keeper]:
         yield keeper
 
 
+@pytest.mark.fault("C09", "C39")
 @pytest.mark.parametrize("seed", [4, 5])
 async def test_a_keeper_that_is_killed_again_and_again_does_everything_once(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)

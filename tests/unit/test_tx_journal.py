@@ -107,6 +107,7 @@ def test_the_next_nonce_is_above_all_that_was_signed_or_adopted(journal: Journal
     assert journal.next_nonce() == 9
 
 
+@pytest.mark.fault("T09")
 def test_a_halt_outlives_the_process_until_the_chain_is_adopted(journal: Journal) -> None:
     journal.halt("nonce 3 is not ours")
     with closing(reopened(journal)) as again:
@@ -129,6 +130,7 @@ def test_commits_are_synced_in_full(journal: Journal) -> None:
     assert journal.ask("PRAGMA foreign_keys") == [(1,)]
 
 
+@pytest.mark.fault("K02")
 def test_only_its_owner_can_read_it(journal: Journal) -> None:
     assert {file.stat().st_mode & 0o777 for file in journal.path.parent.iterdir()} == {0o600}
 
@@ -136,6 +138,7 @@ def test_only_its_owner_can_read_it(journal: Journal) -> None:
 # ─── what it refuses ──────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("T31")
 def test_a_nonce_has_one_intent(journal: Journal) -> None:
     journal.begin(flight(nonce=0, n=1))
     with pytest.raises(Broken, match="UNIQUE constraint failed: nonce"):
@@ -144,6 +147,7 @@ def test_a_nonce_has_one_intent(journal: Journal) -> None:
         journal.check()
 
 
+@pytest.mark.fault("T31")
 def test_an_intent_has_one_nonce(journal: Journal) -> None:
     journal.begin(flight(nonce=0))
     with pytest.raises(Broken, match=r"UNIQUE constraint failed: nonce\.intent"):
@@ -157,6 +161,7 @@ def test_an_attempt_belongs_to_the_nonce_of_its_intent(journal: Journal) -> None
         journal.replace(mine, attempt(nonce=1))
 
 
+@pytest.mark.fault("C17")
 def test_a_failed_write_leaves_nothing_behind(journal: Journal) -> None:
     journal.begin(flight(nonce=0, n=1))
     twice = flight(nonce=1, n=2)
@@ -168,6 +173,7 @@ def test_a_failed_write_leaves_nothing_behind(journal: Journal) -> None:
         assert again.next_nonce() == 1
 
 
+@pytest.mark.fault("C16")
 def test_a_full_disk_closes_it(journal: Journal) -> None:
     [(pages,)] = journal.ask("PRAGMA page_count")
     journal.ask(f"PRAGMA max_page_count = {pages}")
@@ -181,6 +187,7 @@ def swap(path: Path) -> None:
     Path(shutil.copy(path, path.with_suffix(".new"))).replace(path)
 
 
+@pytest.mark.fault("C20", "C26")
 @pytest.mark.parametrize("remove", [Path.unlink, swap])
 def test_it_notices_that_it_was_deleted_or_swapped(journal: Journal, remove: Callable[[Path], object]) -> None:
     remove(journal.path)
@@ -190,6 +197,7 @@ def test_it_notices_that_it_was_deleted_or_swapped(journal: Journal, remove: Cal
         journal.check()
 
 
+@pytest.mark.fault("C11", "R15", "F05")
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -212,6 +220,7 @@ def test_a_refused_binding_releases_the_lock(journal: Journal) -> None:
     reopened(journal).close()
 
 
+@pytest.mark.fault("C23")
 def test_a_newer_schema_is_refused(journal: Journal) -> None:
     journal.ask(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(Broken, match="newer keeper"):
@@ -242,6 +251,7 @@ def second_process(path: Path) -> str:
     return subprocess.run([sys.executable, "-c", SECOND, path], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.fault("C25")
 def test_a_second_process_is_refused_and_told_who_has_it(journal: Journal) -> None:
     assert f"is in use by process {os.getpid()}" in second_process(journal.path)
 
@@ -254,6 +264,7 @@ def test_the_refusal_disturbs_nothing(journal: Journal) -> None:
         assert again.recall("after") == b"1"
 
 
+@pytest.mark.fault("C25")
 def test_a_second_opening_in_the_same_process_is_refused(journal: Journal) -> None:
     with pytest.raises(Broken, match="in use by this process"):
         Journal(journal.path, BINDING)
@@ -279,6 +290,7 @@ def full(journal: Journal) -> Path:
     return journal.path
 
 
+@pytest.mark.fault("C15")
 @pytest.mark.parametrize(
     "needle",
     [
@@ -301,6 +313,7 @@ def test_a_flipped_byte_in_any_row_is_found_at_the_next_start(journal: Journal, 
         Journal(path, BINDING)
 
 
+@pytest.mark.fault("C15", "X05")
 @pytest.mark.parametrize(
     "tampering",
     [
@@ -320,6 +333,7 @@ def test_rewritten_history_is_found(journal: Journal, tampering: str) -> None:
         Journal(path, BINDING)
 
 
+@pytest.mark.fault("X05")
 @pytest.mark.parametrize("statement", ["UPDATE event SET body = ''", "DELETE FROM event", "DELETE FROM nonce"])
 def test_history_cannot_be_rewritten_through_sql_alone(journal: Journal, statement: str) -> None:
     path = full(journal)
@@ -327,6 +341,7 @@ def test_history_cannot_be_rewritten_through_sql_alone(journal: Journal, stateme
         db.execute(statement)
 
 
+@pytest.mark.fault("C15")
 def test_a_forgotten_flight_is_found(journal: Journal) -> None:
     """An index that lost a row would hide an open intent from the query that uses it."""
     path = full(journal)

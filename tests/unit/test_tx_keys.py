@@ -29,6 +29,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
+@pytest.mark.fault("K01")
 def test_a_keystore_opens_with_its_password(locked: str, write: Callable[[str], Path]) -> None:
     assert keystore(write(locked), lambda: PASSWORD).reveal() == SECRET
 
@@ -37,6 +38,7 @@ def _wrong_version(text: str) -> str:
     return json.dumps(json.loads(text) | {"version": 1})
 
 
+@pytest.mark.fault("K04")
 @pytest.mark.parametrize(
     ("damage", "password", "message"),
     [

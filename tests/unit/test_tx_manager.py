@@ -79,6 +79,7 @@ async def test_several_intents_get_consecutive_nonces_even_at_once(rig: Rig) -> 
     assert await rig.mine() == [(S.INCLUDED, None)] * 3
 
 
+@pytest.mark.fault("C22")
 async def test_a_key_with_a_past_goes_on_from_it(tmp_path: Path) -> None:
     chain = Chain()
     chain.foreign()
@@ -102,6 +103,7 @@ async def test_each_step_is_logged_with_intent_and_hash(rig: Rig) -> None:
 # ─── refused before a nonce is taken ──────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("T31")
 async def test_a_second_intent_with_the_same_id_is_refused_with_what_the_first_came_to(rig: Rig) -> None:
     await rig.submit(intent())
     assert brief(await rig.submit(intent())) == [(S.BROADCAST, Reason.INFLIGHT_DUPLICATE)]
@@ -110,11 +112,13 @@ async def test_a_second_intent_with_the_same_id_is_refused_with_what_the_first_c
     assert rig.signed == [0]
 
 
+@pytest.mark.fault("T32")
 async def test_an_expired_intent_is_refused(rig: Rig) -> None:
     assert (await refused(rig, intent(valid_until=rig.chain.head.timestamp - 1))).why is Reason.EXPIRED
     assert len(await rig.submit(intent(valid_until=rig.chain.head.timestamp))) == 2
 
 
+@pytest.mark.fault("T23")
 async def test_a_call_that_would_revert_is_refused_with_its_revert_data(rig: Rig) -> None:
     rig.chain.simulated = Simulated(ok=False, data=b"\xde\xad")
     event = await refused(rig, intent())
@@ -140,15 +144,18 @@ async def test_simulation_can_be_switched_off(rig: Rig) -> None:
     assert len(await rig.submit(intent())) == 2
 
 
+@pytest.mark.fault("T17")
 async def test_a_budget_below_the_base_fee_is_refused(rig: Rig) -> None:
     assert (await refused(rig, intent(budget=50_000 * 10 * GWEI))).why is Reason.GAS_ABOVE_CAP
 
 
+@pytest.mark.fault("T17", "R20")
 async def test_a_bid_never_exceeds_the_budget(rig: Rig) -> None:
     await rig.submit(intent(budget=50_000 * 12 * GWEI))
     assert rig.chain.sent[0].max_fee == 12 * GWEI
 
 
+@pytest.mark.fault("T37")
 async def test_no_more_than_the_limit_is_in_flight(rig: Rig) -> None:
     await rig.restart(max_in_flight=2)
     await rig.submit(intent(1))
@@ -158,6 +165,7 @@ async def test_no_more_than_the_limit_is_in_flight(rig: Rig) -> None:
     assert len(await rig.submit(intent(3))) == 2
 
 
+@pytest.mark.fault("T22")
 async def test_the_balance_must_cover_the_worst_case_of_everything_in_flight(rig: Rig) -> None:
     each = 50_000 * 21 * GWEI + 1
     rig.chain.funds = 2 * each - 1
@@ -167,6 +175,7 @@ async def test_the_balance_must_cover_the_worst_case_of_everything_in_flight(rig
     assert len(await rig.submit(intent(2))) == 2
 
 
+@pytest.mark.fault("R19", "R16")
 async def test_a_node_that_lags_behind_final_transactions_is_not_sent_to(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.mine(8)
@@ -174,6 +183,7 @@ async def test_a_node_that_lags_behind_final_transactions_is_not_sent_to(rig: Ri
     assert (await refused(rig, intent(2))).why is Reason.RPC_DEGRADED
 
 
+@pytest.mark.fault("T23", "R04")
 async def test_a_failing_node_costs_no_nonce(rig: Rig) -> None:
     rig.chain.down = True
     with pytest.raises(NodeUnavailable):
@@ -197,6 +207,7 @@ ANSWERS: list[str | Trick | None] = [
 ]
 
 
+@pytest.mark.fault("T04", "T08", "T13", "T14", "R03", "R24")
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_whatever_the_node_says_an_intent_happens_once_and_tells_the_same_story(
     rig: Rig, answer: str | Trick | None
@@ -216,6 +227,7 @@ async def test_whatever_the_node_says_an_intent_happens_once_and_tells_the_same_
     assert rig.signed == [0]
 
 
+@pytest.mark.fault("T05", "T06", "T07", "T11")
 async def test_an_attempt_that_the_pool_lost_is_sent_again_with_the_same_bytes(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.submit(intent(2))
@@ -225,6 +237,7 @@ async def test_an_attempt_that_the_pool_lost_is_sent_again_with_the_same_bytes(r
     assert len(set(rig.chain.sent)) == 2
 
 
+@pytest.mark.fault("T03")
 async def test_a_nonce_that_somebody_else_holds_in_the_pool_is_not_fought_for(rig: Rig) -> None:
     rig.chain.script.append("replacement transaction underpriced")
     await rig.submit(intent(1))
@@ -234,6 +247,7 @@ async def test_a_nonce_that_somebody_else_holds_in_the_pool_is_not_fought_for(ri
     assert rig.signed == [0]
 
 
+@pytest.mark.fault("T03", "T33")
 async def test_a_contested_nonce_is_cancelled_when_its_intent_expires(rig: Rig) -> None:
     rig.chain.script.extend(["replacement transaction underpriced"] * 3)
     await rig.submit(intent(valid_until=rig.chain.head.timestamp + 12))
@@ -241,6 +255,7 @@ async def test_a_contested_nonce_is_cancelled_when_its_intent_expires(rig: Rig) 
     assert [tx.to for tx in rig.chain.mined] == [SIGNER.address]
 
 
+@pytest.mark.fault("T02")
 async def test_a_replacement_refused_as_too_low_is_no_contest(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.mine(2, skip=True)
@@ -249,6 +264,7 @@ async def test_a_replacement_refused_as_too_low_is_no_contest(rig: Rig) -> None:
     assert len(await rig.submit(intent(2))) == 2
 
 
+@pytest.mark.fault("T21", "T29", "T14")
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
@@ -264,6 +280,7 @@ async def test_what_holds_one_intent_back_holds_back_the_next(rig: Rig, answer: 
     assert len(await rig.submit(intent(2))) == 2
 
 
+@pytest.mark.fault("T26")
 async def test_bytes_that_can_never_be_valid_are_cancelled(rig: Rig) -> None:
     rig.chain.script.append("intrinsic gas too low")
     await rig.submit(intent())

@@ -31,6 +31,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 # ─── somebody else has the key ────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("T09", "K11")
 async def test_an_open_nonce_used_by_a_stranger_ends_the_intent_and_halts_the_key(rig: Rig) -> None:
     await rig.submit(intent(1))
     rig.chain.foreign()
@@ -43,6 +44,7 @@ async def test_an_open_nonce_used_by_a_stranger_ends_the_intent_and_halts_the_ke
     assert rig.signed == [0]
 
 
+@pytest.mark.fault("T35")
 async def test_a_receipt_that_is_only_late_is_not_a_stranger(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     await rig.submit(intent())
 
@@ -56,6 +58,7 @@ async def test_a_receipt_that_is_only_late_is_not_a_stranger(rig: Rig, monkeypat
     assert len(await rig.submit(intent(2))) == 2
 
 
+@pytest.mark.fault("T10", "R18", "K11", "C21")
 async def test_a_nonce_beyond_the_journal_stops_everything(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.mine()
@@ -65,6 +68,7 @@ async def test_a_nonce_beyond_the_journal_stops_everything(rig: Rig) -> None:
             await attempt
 
 
+@pytest.mark.fault("T09")
 async def test_a_halt_stops_the_higher_nonces_in_the_same_turn(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.submit(intent(2, valid_until=rig.chain.head.timestamp + 36))
@@ -74,12 +78,14 @@ async def test_a_halt_stops_the_higher_nonces_in_the_same_turn(rig: Rig) -> None
     assert rig.signed == [0, 1]
 
 
+@pytest.mark.fault("T10", "K11")
 async def test_a_stranger_before_our_first_transaction_is_noticed(rig: Rig) -> None:
     rig.chain.foreign()
     with pytest.raises(RiskHalt):
         await rig.submit(intent())
 
 
+@pytest.mark.fault("T09")
 async def test_a_stranger_that_a_reorg_took_back_is_forgotten(rig: Rig) -> None:
     await rig.submit(intent())
     rig.chain.foreign()
@@ -113,6 +119,7 @@ async def test_nothing_is_sent_before_recovery(tmp_path: Path) -> None:
             await manager.on_block(chain.head)
 
 
+@pytest.mark.fault("C05", "C06", "C07")
 async def test_recovery_tells_where_every_open_intent_stands(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.mine(3)
@@ -124,6 +131,7 @@ async def test_recovery_tells_where_every_open_intent_stands(rig: Rig) -> None:
     assert len(rig.chain.sent) == 3
 
 
+@pytest.mark.fault("C10")
 async def test_after_recovery_the_old_bytes_are_sent_even_if_fees_are_set_anew(rig: Rig) -> None:
     await rig.submit(intent())
     rig.chain.pool.clear()
@@ -132,6 +140,7 @@ async def test_after_recovery_the_old_bytes_are_sent_even_if_fees_are_set_anew(r
     assert rig.chain.sent[0] == rig.chain.sent[1]
 
 
+@pytest.mark.fault("C12")
 async def test_after_a_long_absence_the_old_bytes_get_their_chance_before_a_dearer_bid(rig: Rig) -> None:
     await rig.submit(intent())
     rig.chain.pool.clear()
@@ -142,6 +151,7 @@ async def test_after_a_long_absence_the_old_bytes_get_their_chance_before_a_dear
     assert rig.signed == [0]
 
 
+@pytest.mark.fault("C12", "C04")
 async def test_after_recovery_what_is_stale_is_cancelled_and_not_sent(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp))
     rig.chain.pool.clear()
@@ -150,6 +160,7 @@ async def test_after_recovery_what_is_stale_is_cancelled_and_not_sent(rig: Rig) 
     assert [tx.to for tx in rig.chain.sent[1:]] == [SIGNER.address]
 
 
+@pytest.mark.fault("C09")
 async def test_recovery_repeated_changes_nothing(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.mine()
@@ -158,6 +169,7 @@ async def test_recovery_repeated_changes_nothing(rig: Rig) -> None:
     assert stories == [[(S.INCLUDED, None), (S.BROADCAST, None)]] * 3
 
 
+@pytest.mark.fault("C07", "S12")
 async def test_a_reorg_while_away_is_noticed(rig: Rig) -> None:
     await rig.submit(intent())
     await rig.mine()
@@ -165,6 +177,7 @@ async def test_a_reorg_while_away_is_noticed(rig: Rig) -> None:
     assert brief(await rig.restart()) == [(S.BROADCAST, Reason.REORGED)]
 
 
+@pytest.mark.fault("C35")
 async def test_a_turn_that_was_cancelled_in_mid_send_is_taken_up_at_the_next_block(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +250,7 @@ async def test_a_reorg_is_not_forgotten_when_the_market_cannot_be_asked(tmp_path
     assert events == [(S.BROADCAST, Reason.REORGED), (S.BROADCAST, Reason.EXPIRED)]
 
 
+@pytest.mark.fault("T11")
 async def test_after_recovery_no_intent_overtakes_one_that_was_not_sent_again(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.restart()
@@ -248,6 +262,7 @@ async def test_after_recovery_no_intent_overtakes_one_that_was_not_sent_again(ri
 # ─── no journal, no signature ─────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("C20")
 async def test_without_a_journal_nothing_is_signed(rig: Rig) -> None:
     await rig.submit(intent(1))
     rig.path.unlink()
@@ -258,6 +273,7 @@ async def test_without_a_journal_nothing_is_signed(rig: Rig) -> None:
     assert rig.signed == [0]
 
 
+@pytest.mark.fault("C16", "C17")
 async def test_what_could_not_be_committed_is_not_sent(rig: Rig) -> None:
     [(pages,)] = rig.journal.ask("PRAGMA page_count")
     rig.journal.ask(f"PRAGMA max_page_count = {pages}")
@@ -266,6 +282,7 @@ async def test_what_could_not_be_committed_is_not_sent(rig: Rig) -> None:
     assert rig.chain.sent == []
 
 
+@pytest.mark.fault("C04")
 async def test_the_bytes_are_in_the_journal_when_they_are_sent(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
 
@@ -280,6 +297,7 @@ async def test_the_bytes_are_in_the_journal_when_they_are_sent(rig: Rig, monkeyp
     assert len(rig.signed) == 3
 
 
+@pytest.mark.fault("C11")
 async def test_journal_and_signer_must_be_for_the_same_key(tmp_path: Path) -> None:
     other = replace(BINDING, address=b"\1" * 20)
     with closing(Journal(tmp_path / "journal.db", other)) as journal, pytest.raises(Broken, match="different keys"):

@@ -26,6 +26,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 # ─── replacing ────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("T01", "T17")
 async def test_an_attempt_that_does_not_get_in_is_replaced_at_the_market(rig: Rig) -> None:
     await rig.submit(intent())
     assert await rig.mine(2, base_fee=40 * GWEI) == []
@@ -35,12 +36,14 @@ async def test_an_attempt_that_does_not_get_in_is_replaced_at_the_market(rig: Ri
     assert rig.signed == [0, 0]
 
 
+@pytest.mark.fault("T02")
 async def test_a_replacement_is_valid_in_the_pool_even_if_the_market_is_calm(rig: Rig) -> None:
     await rig.submit(intent())
     await rig.mine(3, skip=True)
     assert rig.chain.pool[0] == rig.chain.sent[-1] != rig.chain.sent[0]
 
 
+@pytest.mark.fault("T15")
 async def test_the_receipt_of_an_older_attempt_counts_as_well(rig: Rig) -> None:
     await rig.submit(intent())
     rig.chain.script.extend([None, None, "internal error"])  # the replacement never arrives
@@ -52,6 +55,7 @@ async def test_the_receipt_of_an_older_attempt_counts_as_well(rig: Rig) -> None:
     assert event.receipt.tx_hash == rig.chain.sent[0].hash != rig.chain.sent[-1].hash
 
 
+@pytest.mark.fault("T38")
 async def test_only_the_lowest_nonce_is_replaced(rig: Rig) -> None:
     await rig.submit(intent(1))
     await rig.submit(intent(2))
@@ -59,6 +63,7 @@ async def test_only_the_lowest_nonce_is_replaced(rig: Rig) -> None:
     assert rig.signed == [0, 1, 0]
 
 
+@pytest.mark.fault("T19")
 async def test_at_the_ceiling_the_last_bytes_are_sent_again(rig: Rig) -> None:
     await rig.submit(intent(budget=50_000 * 22 * GWEI))
     await rig.mine(5, base_fee=40 * GWEI)
@@ -67,12 +72,14 @@ async def test_at_the_ceiling_the_last_bytes_are_sent_again(rig: Rig) -> None:
     assert len(set(rig.chain.sent)) == 1
 
 
+@pytest.mark.fault("T20")
 async def test_replacements_end_at_the_hard_cap(rig: Rig) -> None:
     await rig.submit(intent())
     await rig.mine(40, base_fee=300 * GWEI)
     assert 90 * GWEI < max(tx.max_fee for tx in rig.chain.sent) <= 100 * GWEI
 
 
+@pytest.mark.fault("T08", "T06")
 @pytest.mark.parametrize("answer", ["max fee per gas less than block base fee", "transaction underpriced"])
 async def test_a_bid_that_the_node_calls_too_low_is_raised_at_the_next_block(rig: Rig, answer: str) -> None:
     rig.chain.script.append(answer)
@@ -84,6 +91,7 @@ async def test_a_bid_that_the_node_calls_too_low_is_raised_at_the_next_block(rig
 # ─── cancelling ───────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("T33")
 async def test_an_intent_that_expires_unmined_is_cancelled_by_a_no_op(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp + 20))
     assert await rig.mine(skip=True) == []
@@ -96,6 +104,7 @@ async def test_an_intent_that_expires_unmined_is_cancelled_by_a_no_op(rig: Rig) 
     assert rig.chain.effects(target(1)) == 0
 
 
+@pytest.mark.fault("T33")
 async def test_after_it_expired_an_intent_is_never_sent_again(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp))
     rig.chain.script.extend([Trick.LOST_BEFORE] * 6)
@@ -103,6 +112,7 @@ async def test_after_it_expired_an_intent_is_never_sent_again(rig: Rig) -> None:
     assert {tx.to for tx in rig.chain.sent[1:]} == {SIGNER.address}
 
 
+@pytest.mark.fault("T33", "T15")
 async def test_an_expired_intent_may_still_win_against_its_no_op(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp))
     rig.chain.script.append(Trick.LOST_BEFORE)
@@ -110,6 +120,7 @@ async def test_an_expired_intent_may_still_win_against_its_no_op(rig: Rig) -> No
     assert await rig.mine(3) == [(S.INCLUDED, None), (S.CONFIRMED, None)]
 
 
+@pytest.mark.fault("T34")
 async def test_a_bid_at_the_hard_cap_can_be_cancelled(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp + 12 * 39))
     await rig.mine(39, base_fee=300 * GWEI)
@@ -118,6 +129,7 @@ async def test_a_bid_at_the_hard_cap_can_be_cancelled(rig: Rig) -> None:
     assert [tx.to for tx in rig.chain.mined] == [SIGNER.address]
 
 
+@pytest.mark.fault("T34")
 async def test_a_no_op_that_does_not_get_in_is_replaced_by_a_dearer_no_op(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp))
     await rig.mine(4, skip=True)
@@ -125,6 +137,7 @@ async def test_a_no_op_that_does_not_get_in_is_replaced_by_a_dearer_no_op(rig: R
     assert rig.signed == [0, 0, 0]
 
 
+@pytest.mark.fault("T11")
 async def test_a_no_op_makes_way_for_later_nonces(rig: Rig) -> None:
     await rig.submit(intent(1, valid_until=rig.chain.head.timestamp))
     await rig.submit(intent(2))
@@ -136,6 +149,7 @@ async def test_a_no_op_makes_way_for_later_nonces(rig: Rig) -> None:
 # ─── reorgs ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("S12", "S13", "S21")
 async def test_a_transaction_that_a_reorg_dropped_is_sent_again_with_the_same_bytes(rig: Rig) -> None:
     await rig.submit(intent())
     await rig.mine()
@@ -146,6 +160,7 @@ async def test_a_transaction_that_a_reorg_dropped_is_sent_again_with_the_same_by
     assert rig.signed == [0]
 
 
+@pytest.mark.fault("S21")
 async def test_after_a_reorg_the_old_bytes_get_their_chance_before_a_dearer_bid(rig: Rig) -> None:
     await rig.submit(intent())
     await rig.mine(6)
@@ -157,6 +172,7 @@ async def test_after_a_reorg_the_old_bytes_get_their_chance_before_a_dearer_bid(
     assert rig.signed == [0, 0]
 
 
+@pytest.mark.fault("S16")
 async def test_a_transaction_that_a_reorg_moved_is_included_anew(rig: Rig) -> None:
     await rig.submit(intent())
     await rig.mine(2)
@@ -164,6 +180,7 @@ async def test_a_transaction_that_a_reorg_moved_is_included_anew(rig: Rig) -> No
     assert await rig.mine() == [(S.BROADCAST, Reason.REORGED), (S.INCLUDED, None)]
 
 
+@pytest.mark.fault("S14")
 async def test_a_confirmation_can_be_taken_back(rig: Rig) -> None:
     await rig.submit(intent())
     await rig.mine(3)
@@ -172,6 +189,7 @@ async def test_a_confirmation_can_be_taken_back(rig: Rig) -> None:
     assert await rig.mine(8) == [(S.INCLUDED, None), (S.CONFIRMED, None), (S.FINALIZED, None)]
 
 
+@pytest.mark.fault("S14")
 async def test_a_cancellation_can_be_taken_back(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp))
     await rig.mine(skip=True)
@@ -181,6 +199,7 @@ async def test_a_cancellation_can_be_taken_back(rig: Rig) -> None:
     assert await rig.mine(3) == [(S.CANCELLED, Reason.EXPIRED)]
 
 
+@pytest.mark.fault("S12")
 async def test_a_no_op_that_a_reorg_dropped_is_sent_again(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp))
     await rig.mine(skip=True)
@@ -191,6 +210,7 @@ async def test_a_no_op_that_a_reorg_dropped_is_sent_again(rig: Rig) -> None:
     assert [tx.to for tx in rig.chain.mined] == [SIGNER.address]
 
 
+@pytest.mark.fault("S12", "T33")
 async def test_what_expired_before_the_reorg_is_not_sent_again_after_it(rig: Rig) -> None:
     await rig.submit(intent(valid_until=rig.chain.head.timestamp + 12))
     assert await rig.mine() == [(S.INCLUDED, None)]
@@ -200,6 +220,7 @@ async def test_what_expired_before_the_reorg_is_not_sent_again_after_it(rig: Rig
     assert [tx.to for tx in rig.chain.sent] == [target(1), SIGNER.address]
 
 
+@pytest.mark.fault("R22", "S08")
 async def test_a_receipt_from_a_block_that_we_have_not_seen_waits_for_it(rig: Rig) -> None:
     await rig.submit(intent())
     seen = rig.chain.mine(skip=True)
@@ -209,6 +230,7 @@ async def test_a_receipt_from_a_block_that_we_have_not_seen_waits_for_it(rig: Ri
     assert len(rig.chain.sent) == 1
 
 
+@pytest.mark.fault("R22", "S16")
 async def test_a_receipt_from_another_branch_is_not_believed(rig: Rig) -> None:
     await rig.submit(intent())
     await rig.mine(skip=True)

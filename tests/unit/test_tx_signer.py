@@ -65,6 +65,7 @@ def test_signed_bytes_equal_those_of_eth_account(
     assert mine == reference(secret, nonce, call, gas, max_fee, tip, chain_id)
 
 
+@pytest.mark.fault("K07")
 def test_both_curves_are_one() -> None:
     fast, slow = coincurve_curve(Key(SECRET)), eth_account_curve(Key(SECRET))
     assert fast[0] == slow[0] == bytes.fromhex(Account.from_key(SECRET).address[2:])
@@ -83,6 +84,7 @@ def test_without_coincurve_eth_account_signs(monkeypatch: pytest.MonkeyPatch) ->
     assert make().sign(7, call, 21_000, 9, 8, 1) == fast
 
 
+@pytest.mark.fault("R14")
 def test_another_chain_is_refused() -> None:
     with pytest.raises(WrongChain, match="chain 10; this signer is for chain 1"):
         make().sign(0, Call(TARGET, b""), 21_000, 2, 1, 10)
@@ -92,6 +94,7 @@ def test_a_listed_call_is_signed_whatever_its_arguments() -> None:
     assert make(allowed={(TARGET, b"\1\2\3\4")}).sign(0, Call(TARGET, b"\1\2\3\4\5\6"), 21_000, 2, 1, 1)
 
 
+@pytest.mark.fault("P05")
 @pytest.mark.parametrize(
     "call",
     [
@@ -119,6 +122,7 @@ def test_a_contract_creation_is_refused() -> None:
         make().sign(0, Call(b"", b"\x60\x00"), 21_000, 2, 1, 1)
 
 
+@pytest.mark.fault("K05")
 @pytest.mark.parametrize("thing", [Key(SECRET), make(), local_signer(Key(SECRET), 1, set())])
 def test_the_key_is_not_shown(thing: object) -> None:
     shown = [repr(thing), str(thing), f"{thing}", repr([thing]), repr([getattr(thing, n, "") for n in thing.__slots__])]  # type: ignore[attr-defined]

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from keeper.model import Call, Hash, Reason, TxEvent, TxIntent, TxState
+from keeper.tx.budget import Budget
 from keeper.tx.fees import Policy
 from keeper.tx.journal import Binding, Journal
 from keeper.tx.keys import Key
 from keeper.tx.manager import Manager
-from keeper.tx.settings import Settings
+from keeper.tx.settings import Limits, Settings
 from keeper.tx.signer import LocalSigner, local_signer
 from keeper.units import GWEI
 from tests.unit.tx_chain import Chain
 
-SIGNER = local_signer(Key(b"\x46" * 32), 31337)
+KEY = Key(b"\x46" * 32)
+SIGNER = local_signer(KEY, 31337)
 BINDING = Binding(31337, b"\x0a" * 32, SIGNER.address, "test")
 SETTINGS = Settings(Policy(hard_cap=100 * GWEI, tip_floor=GWEI, tip_cap=5 * GWEI), confirmations=3, finality=8)
 S = TxState
@@ -33,16 +35,21 @@ def intent(n: int = 1, **fields: Any) -> TxIntent:
 class Rig:
     """A manager on a scripted chain, that can be restarted like a process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, settings: Settings = SETTINGS, **parts: Any) -> None:
+        """``parts``: what else the manager is given."""
         self.path = path
         self.chain = Chain()
-        self.settings = SETTINGS
+        self.settings = settings
+        self.parts = parts
         self.signed: list[int] = []
         self.journal = Journal(path, BINDING)
         self.manager = self._manager()
 
     def _manager(self) -> Manager:
-        return Manager(self.chain, self.journal, Counting(SIGNER, self.signed), self.settings)
+        self.budget = Budget(self.settings.limits, wall=None)
+        signer = local_signer(KEY, 31337, None, self.budget)
+        counting = Counting(signer, self.signed)
+        return Manager(self.chain, self.journal, counting, self.settings, budget=self.budget, **self.parts)
 
     async def restart(self, **settings: Any) -> Sequence[TxEvent]:
         self.journal.close()
@@ -66,6 +73,13 @@ class Rig:
         return seen
 
 
+async def guarded(folder: Path, settings: Settings = SETTINGS, parts: Any = None, **limits: Any) -> Rig:
+    """A rig with limits, and more parts, that has recovered."""
+    rig = Rig(folder / "journal.db", replace(settings, limits=Limits(**limits)), **(parts or {}))
+    await rig.manager.recover()
+    return rig
+
+
 class Counting:
     """A signer that notes the nonces it signed."""
 
@@ -74,8 +88,9 @@ class Counting:
         self._signer, self._signed = signer, signed
 
     def sign(self, nonce: int, call: Call, gas: int, max_fee: int, tip: int, chain_id: int) -> tuple[bytes, Hash]:
+        made = self._signer.sign(nonce, call, gas, max_fee, tip, chain_id)
         self._signed.append(nonce)
-        return self._signer.sign(nonce, call, gas, max_fee, tip, chain_id)
+        return made
 
 
 def brief(events: Sequence[TxEvent]) -> list[tuple[TxState, Reason | None]]:

@@ -1,0 +1,197 @@
+"""Private routes: nothing the relay says is believed, and nothing is lost when it fails."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_hash.auto import keccak
+
+from keeper.model import Reason, Route
+from keeper.testing.relay import FakeRelay, Mood
+from keeper.tx.keys import Key
+from keeper.tx.relay import Relay
+from keeper.tx.signer import curve_of
+from tests.unit.tx_chain import decode
+from tests.unit.tx_rig import SETTINGS, SIGNER, Rig, S, guarded, intent, refused
+
+NAME, CURVE = curve_of(Key(b"\x07" * 32))
+TO = intent().call.target
+PRIVATE = replace(SETTINGS, route=Route.PRIVATE)
+FALLBACK = replace(SETTINGS, route=Route.FALLBACK, private_blocks=2)
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeRelay]:
+    async with FakeRelay() as relay:
+        yield relay
+
+
+async def rigged(folder: Path, fake: FakeRelay, settings: Any, **how: Any) -> Rig:
+    relay = Relay(fake.url, NAME, CURVE, **how)
+    rig = await guarded(folder, settings, parts={"relay": relay})
+    fake.public = rig.chain.send
+    return rig
+
+
+async def build(rig: Rig, fake: FakeRelay) -> list[Any]:
+    """A block by a builder who sees the pool and the relay."""
+    for raw in fake.due(rig.chain.head.number + 1):
+        rig.chain._admit(decode(raw))
+    return await rig.mine()
+
+
+async def closed(rig: Rig) -> None:
+    assert rig.manager.lane.relay is not None
+    await rig.manager.lane.relay.close()
+
+
+@pytest.mark.fault("L03")
+@pytest.mark.parametrize("method", ["eth_sendPrivateTransaction", "eth_sendBundle"])
+async def test_a_private_intent_never_meets_the_public_pool(tmp_path: Path, fake: FakeRelay, method: Any) -> None:
+    rig = await rigged(tmp_path, fake, PRIVATE, method=method)
+    await rig.submit(intent())
+    assert rig.chain.sent == []
+    assert (await build(rig, fake))[0] == (S.INCLUDED, None)
+    assert (rig.chain.effects(TO), rig.chain.sent) == (1, [])
+    await closed(rig)
+
+
+async def test_each_request_is_signed_by_the_name_that_holds_no_money(tmp_path: Path, fake: FakeRelay) -> None:
+    rig = await rigged(tmp_path, fake, PRIVATE)
+    await rig.submit(intent())
+    [asked] = fake.asked
+    assert (asked.method, asked.signer) == ("eth_sendPrivateTransaction", NAME)
+    assert SIGNER.address != NAME
+    raw = rig.manager.lane.flights[0].last.raw
+    assert asked.params == {"tx": f"0x{raw.hex()}", "maxBlockNumber": hex(0 + SETTINGS.private_blocks)}
+    await closed(rig)
+
+
+@pytest.mark.fault("T39")
+@pytest.mark.parametrize("mood", [Mood.REFUSE, Mood.DOWN, Mood.LIE, Mood.HANG])
+async def test_what_a_relay_does_not_take_goes_public_if_it_may(tmp_path: Path, fake: FakeRelay, mood: Mood) -> None:
+    fake.mood = mood
+    rig = await rigged(tmp_path, fake, FALLBACK, seconds=0.2)
+    await rig.submit(intent())
+    assert [tx.to for tx in rig.chain.sent] == [TO]
+    await rig.mine(4)
+    assert rig.chain.effects(TO) == 1
+    await closed(rig)
+
+
+@pytest.mark.fault("T39", "T33")
+@pytest.mark.parametrize("mood", [Mood.REFUSE, Mood.DOWN])
+async def test_and_otherwise_waits_and_is_cancelled_in_the_open(tmp_path: Path, fake: FakeRelay, mood: Mood) -> None:
+    fake.mood = mood
+    rig = await rigged(tmp_path, fake, PRIVATE)
+    await rig.submit(intent(valid_until=12 * 2))
+    await rig.mine(2, skip=True)
+    assert (rig.chain.sent, len(fake.asked)) == ([], 3)  # at every block it is asked again
+    await rig.mine(5)
+    assert {tx.to for tx in rig.chain.sent} == {SIGNER.address}
+    assert rig.journal.state_of(intent().id) is S.CANCELLED
+    assert rig.chain.effects(TO) == 0
+    await closed(rig)
+
+
+@pytest.mark.fault("T40", "R23")
+async def test_what_a_relay_forgets_goes_public_after_its_blocks(tmp_path: Path, fake: FakeRelay) -> None:
+    fake.mood = Mood.FORGET
+    rig = await rigged(tmp_path, fake, FALLBACK)
+    await rig.submit(intent())
+    await build(rig, fake)
+    assert rig.chain.sent == []
+    await build(rig, fake)
+    assert [tx.to for tx in rig.chain.sent] == [TO]
+    await rig.mine(3)
+    assert rig.chain.effects(TO) == 1
+    await closed(rig)
+
+
+@pytest.mark.fault("T40")
+async def test_a_private_one_that_is_not_built_in_is_given_to_the_relay_again(tmp_path: Path, fake: FakeRelay) -> None:
+    rig = await rigged(tmp_path, fake, replace(PRIVATE, private_blocks=1, bump_after=50))
+    await rig.submit(intent())
+    lasts = []
+    for _ in range(4):
+        await rig.mine(skip=True)
+        fake.due(rig.chain.head.number)
+        lasts.append(int(fake.asked[-1].params["maxBlockNumber"], 16))
+    assert lasts == [2, 3, 4, 5]
+    assert len({asked.params["tx"] for asked in fake.asked}) == 1
+    await closed(rig)
+
+
+@pytest.mark.fault("T41", "T43")
+async def test_what_leaks_happens_once(tmp_path: Path, fake: FakeRelay) -> None:
+    rig = await rigged(tmp_path, fake, PRIVATE)
+    fake.mood = Mood.LEAK
+    await rig.submit(intent())
+    assert len(rig.chain.pool) == 1
+    await build(rig, fake)
+    await build(rig, fake)
+    assert rig.chain.effects(TO) == 1
+    await closed(rig)
+
+
+@pytest.mark.fault("T43", "T33")
+async def test_of_a_private_act_and_its_public_no_op_one_lands(tmp_path: Path, fake: FakeRelay) -> None:
+    rig = await rigged(tmp_path, fake, replace(PRIVATE, private_blocks=25))
+    await rig.submit(intent(valid_until=12))
+    await rig.mine(2, skip=True)  # the no-op is out, and the relay still holds the act
+    assert (len(fake.held), {tx.to for tx in rig.chain.pool.values()}) == (1, {SIGNER.address})
+    rig.chain.pool.clear()
+    await build(rig, fake)
+    await rig.mine(5)
+    assert (rig.chain.effects(TO), len(rig.chain.mined)) == (1, 1)
+    assert rig.journal.state_of(intent().id) is S.CONFIRMED
+    await closed(rig)
+
+
+@pytest.mark.fault("C04", "C05", "T43")
+async def test_a_restart_goes_on_by_the_same_route(tmp_path: Path, fake: FakeRelay) -> None:
+    rig = await rigged(tmp_path, fake, SETTINGS)
+    await rig.submit(intent(route=Route.PRIVATE))
+    await rig.restart()
+    await rig.mine(skip=True)
+    assert (rig.chain.sent, len(fake.asked), len({str(asked.params["tx"]) for asked in fake.asked})) == ([], 2, 1)
+    await closed(rig)
+
+
+async def test_without_a_relay_a_private_intent_is_refused(tmp_path: Path) -> None:
+    rig = await guarded(tmp_path, PRIVATE)
+    assert (await refused(rig, intent())).why is Reason.NO_ROUTE
+    assert (await rig.submit(intent(2, route=Route.FALLBACK)))[0].state is S.SIGNED
+
+
+@pytest.mark.fault("R27", "R28")
+@pytest.mark.parametrize("body", [b"x" * 100_000, b"[" * 50_000, b"<html>", b"null", b'{"id": 99, "result": "0x"}'])
+async def test_an_answer_that_is_none_says_nothing(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiohttp import web
+
+    async def serve(self: FakeRelay, request: Any) -> web.Response:
+        return web.Response(body=body)
+
+    monkeypatch.setattr(FakeRelay, "_serve", serve)
+    async with FakeRelay() as other:
+        relay = Relay(other.url, NAME, CURVE)
+        said = await relay.send(b"raw", 1, 2)
+        assert not said.accepted
+        assert said.error.startswith("transport: relay: ")
+        await relay.close()
+
+
+async def test_a_request_to_cancel_names_the_hash(fake: FakeRelay) -> None:
+    relay = Relay(fake.url, NAME, CURVE)
+    await relay.send(b"raw", 1, 9)
+    assert list(fake.held) == [keccak(b"raw")]
+    await relay.cancel(keccak(b"raw"))
+    assert not fake.held
+    await relay.close()
+
+
+@pytest.mark.fault("L02")
+def test_its_url_is_not_shown() -> None:
+    assert "secret" not in repr(Relay("https://relay.example/secret?key=secret", NAME, CURVE))
