@@ -24,12 +24,13 @@ from keeper.settings.checks import LOCAL_CHAINS
 from keeper.tx import keys
 from keeper.tx.budget import Budget
 from keeper.tx.fees import Policy
-from keeper.tx.guard import Allowed
+from keeper.tx.guard import Allowed, Guard
 from keeper.tx.journal import Binding, Journal
 from keeper.tx.lane import Node, Rewards
 from keeper.tx.lanes import Lanes
 from keeper.tx.manager import Manager
 from keeper.tx.relay import Relay
+from keeper.tx.remote import RemoteSigner, mutual_tls
 from keeper.tx.settings import Limits
 from keeper.tx.settings import Settings as Tuned
 from keeper.tx.signer import LocalSigner, curve_of, local_signer
@@ -69,6 +70,7 @@ def tuned(settings: Settings, chain: Chain) -> Tuned:
         urgent_slots=min(tx.urgent_slots, risk.max_inflight - 1),
         route=Route(tx.route),
         private_blocks=tx.private_blocks,
+        gas_reserve=risk.gas_reserve,
         adopt=tx.adopt or chain.id in LOCAL_CHAINS,
         limits=limits,
         fingerprint=settings.fingerprint(),
@@ -86,7 +88,7 @@ class Arming:
         wall = time.time if live else None
         self.budget = Budget(self.tuned.limits, self.tuned.fees.noop_ceiling, wall)
         self.switch = Switch(settings.keeper.state / SWITCH) if live else Switch()
-        self.signers: list[LocalSigner] = []
+        self.signers: list[LocalSigner | RemoteSigner] = []
 
     @property
     def addresses(self) -> list[Address]:
@@ -99,9 +101,25 @@ class Arming:
         # All that a hot key may do is ``run`` of the desk, on terms; without a desk, whatever the adapter wants.
         allowed: Allowed | None = None if desk is None else {(desk, through(desk)((), 0).data[:4]): terms}
         for signer in self._settings.signers.values():
-            self.signers.append(local_signer(key_of(signer, chain_id), chain_id, allowed, self.budget))
+            self.signers.append(self._signer(signer, chain_id, allowed))
         if len(set(self.addresses)) < len(self.signers):
             raise Misconfigured("two signers have the same key", help="give each its own, or leave one out")
+
+    def _signer(self, signer: Signer, chain_id: int, allowed: Allowed | None) -> LocalSigner | RemoteSigner:
+        if signer.remote is None or signer.address is None:
+            return local_signer(key_of(signer, chain_id), chain_id, allowed, self.budget)
+        address, tls = bytes.fromhex(signer.address[2:]), None
+        if signer.certificate is not None and signer.certificate_key is not None:
+            tls = mutual_tls(signer.certificate, signer.certificate_key, signer.authority)
+        guard = Guard(chain_id, address, allowed, self.budget)
+        return RemoteSigner(signer.remote.reveal(), address, chain_id, guard, tls)
+
+    def refuse_owner(self, owner: Address) -> None:
+        """Misconfigured when a hot key owns the desk: whoever steals it would have everything."""
+        if owner in self.addresses:
+            raise Misconfigured(
+                f"the signer 0x{owner.hex()} owns the desk", help="let a cold key own it, and appoint this one"
+            )
 
     def lanes(self, node: Node, genesis: Hash, rewards: Rewards, stack: AsyncExitStack) -> Lanes | Manager:
         """A manager for each key; one key needs no lanes."""
@@ -113,13 +131,15 @@ class Arming:
         ]
         return managers[0] if len(managers) == 1 else Lanes(managers)
 
-    def _journal(self, signer: LocalSigner, genesis: Hash, stack: AsyncExitStack) -> Journal:
+    def _journal(self, signer: LocalSigner | RemoteSigner, genesis: Hash, stack: AsyncExitStack) -> Journal:
         mode = "live" if self._live else "replay"
         journal = Journal(self._file(signer, stack), Binding(signer.chain_id, genesis, signer.address, mode))
         stack.callback(journal.close)
+        if isinstance(signer, RemoteSigner):
+            stack.push_async_callback(signer.close)
         return journal
 
-    def _file(self, signer: LocalSigner, stack: AsyncExitStack) -> Path:
+    def _file(self, signer: LocalSigner | RemoteSigner, stack: AsyncExitStack) -> Path:
         """A live journal outlives the process; that of a fork or a backtest ends with it."""
         if self._live:
             folder = self._settings.keeper.state

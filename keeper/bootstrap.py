@@ -38,7 +38,7 @@ from keeper.daemon import TROUBLE, Daemon, nothing
 from keeper.errors import ChainLost, Misconfigured, Retry
 from keeper.model import Address, BlockBatch, BlockRef
 from keeper.ports import Adapter, ChainSource, Executor, Strategy, Transactions, Watcher
-from keeper.protocols.desk import appointments, directly, operators, through
+from keeper.protocols.desk import appointments, directly, operators, owner, through
 from keeper.settings import Chain, Settings
 from keeper.simulation.node import Anvil
 from keeper.tx.dry import DryRun
@@ -227,7 +227,11 @@ class _Assembly:
         """Who acts: the first of our keys, or whom a dry run simulates as."""
         if isinstance(self.mode, Dry):
             return await self._operator(node)
-        self.arming.unlock(chain_id, _desk(self.desks))
+        desk = _desk(self.desks)
+        self.arming.unlock(chain_id, desk)
+        if desk is not None:
+            said = await node.call(owner(desk), self.arming.addresses[0], None)
+            self.arming.refuse_owner(said.data[-20:])
         return self.arming.addresses[0]
 
     async def _transactions(self, node: Node, executor: Executor, signer: Address) -> Transactions:

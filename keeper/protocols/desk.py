@@ -65,6 +65,11 @@ def operators(appointments: Iterable[Log]) -> list[Address]:
     return [bytes.fromhex(who[2:]) for who, yes in allowed.items() if yes]
 
 
+def owner(desk: Address) -> Call:
+    """Who may do anything with a desk: an address, in the last 20 bytes of what it returns."""
+    return Call(desk, _contract().call("owner"))
+
+
 def through(desk: Address) -> Callable[[tuple[Call, ...], int], Call]:
     """Makes one call of several: all or none, not after the deadline."""
     contract = _contract()

@@ -78,13 +78,22 @@ class Signer(Section):
     keystore: Folder | None = None
     password: Secret | None = None
     key: Secret | None = None
+    remote: Url | None = None  # eth_signTransaction
+    address: str | None = Field(default=None, pattern="^0x[0-9a-fA-F]{40}$")  # of the remote signer's key
+    certificate: Folder | None = None  # ours, for mutual TLS; PEM
+    certificate_key: Folder | None = None
+    authority: Folder | None = None  # that signed the remote signer's certificate; None: the system's
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        if (self.keystore is None) == (self.key is None):
-            raise ValueError("needs either keystore and password, or key")
+        if sum(one is not None for one in (self.keystore, self.key, self.remote)) != 1:
+            raise ValueError("needs one of: keystore and password, remote and address, key")
         if (self.keystore is None) != (self.password is None):
             raise ValueError("keystore and password belong together")
+        if (self.remote is None) != (self.address is None):
+            raise ValueError("remote and address belong together")
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ValueError("certificate and certificate_key belong together")
         if self.key and self.key.prompt:
             raise ValueError('key must be { env = "NAME" } or { file = "path" }')
         return self
@@ -120,6 +129,7 @@ class Risk(Section):
     max_inflight: int = Field(default=4, gt=0)
     min_profit: Usd = _written("$5")
     reserve: Usd = _written("$0")
+    gas_reserve: Wei = _written("0 wei")  # of each key's coin, for replacements and cancellations only
     max_reverts: int = Field(default=8, gt=0)  # in a row
     max_lost: Wei = _written("0.1 ETH", gt=0)  # by reverts in a row
     retries: int = Field(default=3, gt=0)  # of one account, until it is left alone

@@ -16,7 +16,7 @@ from getpass import getpass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from keeper.errors import Misconfigured, SecretUnusable
 from keeper.observe import redact
@@ -114,19 +114,23 @@ def loopback(address: str) -> bool:
 
 
 class Secret(BaseModel):
-    """``{ env = "NAME" }``, ``{ file = "path" }`` or ``{ prompt = true }``."""
+    """``{ env = "NAME" }``, ``{ file = "path" }``, ``{ credential = "name" }`` or ``{ prompt = true }``.
+
+    A credential is what systemd's LoadCredential= or LoadCredentialEncrypted= puts where only the service can read it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     env: Annotated[str, BeforeValidator(variable)] | None = None
     file: Annotated[Path, BeforeValidator(path)] | None = None
+    credential: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
     prompt: Literal[True] | None = None
     _held: SecretStr | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if [self.env is not None, self.file is not None, self.prompt is True].count(True) != 1:
-            raise ValueError('needs exactly one of env = "NAME", file = "path", prompt = true')
+        if sum(one is not None for one in (self.env, self.file, self.credential, self.prompt)) != 1:
+            raise ValueError('needs exactly one of env = "NAME", file = "path", credential = "name", prompt = true')
         if self.env and (held := ENVIRON.get().get(self.env)):
             self._held = SecretStr(held)
         return self
@@ -137,7 +141,7 @@ class Secret(BaseModel):
 
     def reveal(self, what: str = "password") -> str:
         """The secret. SecretUnusable when it cannot be had, or when others could read it."""
-        secret = self._from_env() if self.env else self._from_file() if self.file else _asked(what)
+        secret = self._from_env() if self.env else _asked(what) if self.prompt else self._from_file()
         redact.register(secret)
         return secret
 
@@ -148,13 +152,24 @@ class Secret(BaseModel):
         return self._held.get_secret_value()
 
     def _from_file(self) -> str:
-        file = self.file or Path()
+        file = self.file or _credentials() / str(self.credential)
         try:
             if stat.S_IMODE(file.stat().st_mode) & 0o077:
                 raise SecretUnusable(f"{file} can be read by others", help=f"chmod 600 {file}")
             return file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
         except (OSError, UnicodeDecodeError) as error:
             raise SecretUnusable(f"cannot read {file}: {type(error).__name__}") from None
+
+
+def _credentials() -> Path:
+    """Where systemd put this service's credentials."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise SecretUnusable(
+            "there are no systemd credentials here: CREDENTIALS_DIRECTORY is not set",
+            help="run as a service with LoadCredentialEncrypted=, or use { file = … }",
+        )
+    return Path(folder)
 
 
 def _asked(what: str) -> str:

@@ -41,6 +41,7 @@ class Admission:
         if simulated is not None and not simulated.ok:
             raise Refused(Reason.SIM_REVERTED, digits(simulated.data))
         worst = intent.gas_limit * bid.max_fee + intent.call.value
+        worst += self._lane.settings.gas_reserve
         if balance < worst + sum(flight.worst_cost for flight in self._lane.unmined()):
             raise Refused(Reason.INVENTORY_SHORT, f"balance {balance} wei")
         return self._next_nonce(mined), bid

@@ -37,6 +37,7 @@ class Settings:
     simulate: bool = True  # at the moment the intent is meant for, before a nonce is taken
     route: Route = Route.PUBLIC  # of intents that do not say
     private_blocks: int = 5  # that a relay has until everybody gets it, where that is allowed
+    gas_reserve: int = 0  # wei that new intents leave in the account, for replacements and cancellations
     adopt: bool = True  # whether a new journal may take the chain's count of a key that was used before
     limits: Limits = Limits()
     fingerprint: str = ""  # of the operator's settings, for the audit

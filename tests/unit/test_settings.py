@@ -284,7 +284,7 @@ SIGNER = '[signers.main]\nkeystore = "{}"\npassword = {{ prompt = true }}\n'
 
 
 def test_live_needs_a_signer(desk: Desk) -> None:
-    assert "exactly one [signers.…], and there are 0" in str(desk.refused(LIVE))
+    assert "at least one [signers.…], and there is none" in str(desk.refused(LIVE))
 
 
 def test_live_needs_the_keystore_to_be_there(desk: Desk) -> None:

@@ -259,3 +259,29 @@ def test_nobody_is_asked_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(SecretUnusable, match="no terminal"):
         secret(prompt=True).reveal()
+
+
+# ─── systemd ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.fault("K03")
+def test_a_systemd_credential_is_read_where_systemd_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "password").write_text(f"{CANARY}\n")
+    (tmp_path / "password").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    secret = Secret.model_validate({"credential": "password"})
+    assert secret.reveal() == CANARY
+    assert CANARY not in redact.text(f"it is {CANARY}")
+
+
+@pytest.mark.fault("K03")
+def test_without_systemd_a_credential_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(SecretUnusable, match="CREDENTIALS_DIRECTORY is not set"):
+        Secret.model_validate({"credential": "password"}).reveal()
+
+
+@pytest.mark.parametrize("name", ["../other", "a/b", ""])
+def test_a_credential_is_a_name_and_no_path(name: str) -> None:
+    with pytest.raises(ValueError, match="credential"):
+        Secret.model_validate({"credential": name})

@@ -1,8 +1,10 @@
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from keeper.model import TxState
+from keeper.tx import machine
 from keeper.tx.machine import TABLE, Event, Illegal, diagram, step
 
 PAIRS = sorted(product(TxState, Event))
@@ -46,3 +48,8 @@ def test_the_diagram_draws_each_row_once() -> None:
         "replaced --> [*]",
         "finalized --> [*]",
     ]
+
+
+def test_the_drawing_in_the_readme_is_the_table() -> None:
+    readme = (Path(machine.__file__).parent / "README.md").read_text()
+    assert f"```mermaid\n{diagram()}\n```" in readme

@@ -45,6 +45,9 @@ class Rig:
         self.journal = Journal(path, BINDING)
         self.manager = self._manager()
 
+    def __del__(self) -> None:
+        self.journal.close()
+
     def _manager(self) -> Manager:
         self.budget = Budget(self.settings.limits, wall=None)
         signer = local_signer(KEY, 31337, None, self.budget)

@@ -1,0 +1,114 @@
+"""Guards taken away one at a time: the tests that should notice must fail. ``python -m tests.faults.mutants [WORD]``
+
+Works on a copy, in which one text of one file is replaced, and runs the tests named for it. A mutant that survives is
+a promise that nothing holds; a text that is not found, or found twice, is a mutant that must be written anew.
+"""
+
+# ruff: noqa: E501 — the table is read by its columns
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[2]
+COPIED: Final = ("keeper", "tests", "strategies", "config", "pyproject.toml")
+
+
+class Mutant(NamedTuple):
+    what: str  # the promise that is broken
+    file: str  # in keeper/tx, unless it begins with keeper/
+    old: str
+    new: str
+    tests: str  # in tests/unit
+
+
+MUTANTS: Final = (
+    Mutant("sent before it is durable", "sender.py", "        lane.journal.begin(flight,", "        await self.send(flight, head); lane.journal.begin(flight,", "test_tx_recovery.py"),
+    Mutant("no commit at all", "sender.py", "        lane.journal.replace(flight, attempt)\n", "", "test_tx_crash.py test_tx_model.py"),
+    Mutant("fence not asked at the commit", "sender.py", "        await lane.fence.commit(line_of(flight, first))\n", "", "test_tx_switch.py"),
+    Mutant("fence not asked before a send", "lane.py", '        """The same for bytes that are in the journal."""\n        self.fence.check()\n', "", "test_tx_switch.py"),
+    Mutant("switch not asked before a signature", "lane.py", "        self._below(Level.DRAIN if kind is AttemptKind.NOOP else act)\n", "", "test_tx_switch.py"),
+    Mutant("switch not asked before a send", "lane.py", "        self._below(Level.DRAIN if attempt.kind is AttemptKind.NOOP else Level.PAUSE)\n", "", "test_tx_switch.py"),
+    Mutant("unclear switch runs", "switch.py", "            return Position(Level.HALT, f\"{self._path} says", "            return Position(Level.RUN, f\"{self._path} says", "test_tx_switch.py"),
+    Mutant("journal not checked before a signature", "lane.py", "        self.journal.check()\n", "", "test_tx_crash.py test_tx_recovery.py"),
+    Mutant("guard not asked", "signer.py", "        self.guard.check(payload)\n", "", "test_tx_guard.py test_tx_signer.py"),
+    Mutant("list of calls not looked at", "guard.py", "        if call not in self._allowed:", "        if False:", "test_tx_guard.py"),
+    Mutant("approvals signed", "guard.py", "        if call[1] in APPROVALS:", "        if False:", "test_tx_guard.py"),
+    Mutant("terms not read", "guard.py", "            return None if terms is None else terms(tx.data)", "            return None", "test_tx_guard.py"),
+    Mutant("standing approval passes", "keeper/protocols/desk.py", "if left := [target for (target, _), amount in approved.items() if amount]:", "if left := []:", "test_tx_guard.py"),
+    Mutant("cap per transaction not held", "budget.py", "worst > limits.tx_cost", "False", "test_tx_guard.py test_tx_budget.py"),
+    Mutant("caps of hour and day not held", "budget.py", "self.spent(seconds, but=mine) + reserved > most", "False", "test_tx_budget.py"),
+    Mutant("what is in flight not counted", "budget.py", "(c.open or now - c.at", "(not c.open and now - c.at", "test_tx_budget.py"),
+    Mutant("spending forgotten by a restart", "manager.py", "        lane.budget.load(lane.signer.address, journal.since(self._day_ago(), int(lane.wall()) - DAY))\n", "", "test_tx_budget.py"),
+    Mutant("nothing kept for no-ops", "budget.py", "max(worst, self._reserve)", "worst", "test_tx_budget.py"),
+    Mutant("breaker never trips", "admission.py", "                raise self._tripped(", "                self._tripped(", "test_tx_switch.py"),
+    Mutant("no quarantine", "admission.py", "            if failures >= limits.retries:", "            if False:", "test_tx_switch.py"),
+    Mutant("two intents on one subject", "admission.py", "    if intent.subject and flight.intent.subject == intent.subject:", "    if False:", "test_tx_mempool.py"),
+    Mutant("two intents on one subject, in the journal", "journal.py", "            if flight.intent.subject and db.execute(", "            if False and db.execute(", "test_tx_mempool.py"),
+    Mutant("an intent twice", "manager.py", "            if known is not None:", "            if False:", "test_tx_manager.py"),
+    Mutant("balance not looked at", "admission.py", "        if balance < worst + ", "        if False and balance < worst + ", "test_tx_manager.py"),
+    Mutant("chain ahead of the journal ignored", "nonces.py", "    if mined > held:", "    if False:", "test_tx_recovery.py test_tx_nonces.py test_tx_crash.py"),
+    Mutant("foreign use of a nonce ignored", "manager.py", "            return events + self._suspect(flight, head)", "            return events", "test_tx_recovery.py"),
+    Mutant("receipt of another chain believed", "heads.py", "self._hashes.get(block.number, block.hash) == block.hash", "True", "test_tx_replacing.py test_tx_mempool.py"),
+    Mutant("a reorg not noticed", "manager.py", "            flight.receipt = flight.waits_since = None\n            events +=", "            return events\n            events +=", "test_tx_replacing.py"),
+    Mutant("only the last attempt watched", "manager.py", "for attempt in flight.attempts))", "for attempt in flight.attempts[-1:]))", "test_tx_replacing.py"),
+    Mutant("nothing sent again", "manager.py", "        await self._sender.send(flight, head)\n        return []", "        return []", "test_tx_manager.py test_tx_recovery.py"),
+    Mutant("a contested nonce fought for", "manager.py", "        if self._due(flight, head) and not flight.contested:", "        if self._due(flight, head):", "test_tx_manager.py"),
+    Mutant("what expired goes on", "manager.py", "        late = head.timestamp > flight.intent.valid_until", "        late = False", "test_tx_replacing.py"),
+    Mutant("what expired begins", "admission.py", "        if head.timestamp > intent.valid_until:", "        if False:", "test_tx_manager.py"),
+    Mutant("every nonce bids more", "manager.py", "        return flight is next(self.lane.unmined()) and (", "        return (", "test_tx_replacing.py test_tx_parity.py"),
+    Mutant("no multiple of the market", "fees.py", "        return min(ceiling, max(self.free, self.multiple * market.max_fee))", "        return ceiling", "test_tx_mempool.py test_tx_parity.py"),
+    Mutant("a fee lowered", "fees.py", "    max_fee = min(max(least.max_fee, market.max_fee), ceiling)", "    max_fee = min(market.max_fee, ceiling)", "test_tx_fees.py test_tx_parity.py"),
+    Mutant("a revert raised", "manager.py", "if await self._admission.still_good(flight, head) else AttemptKind.NOOP", "", "test_tx_mempool.py"),
+    Mutant("unknown words are a refusal", "answers.py", "Answer.MAYBE)\n", "Answer.DEFINITE)\n", "test_tx_answers.py test_tx_manager.py"),
+    Mutant("checksums not compared", "reading.py", "rows.checksum(row[:-1]) != row[-1]", "False", "test_tx_journal.py"),
+    Mutant("chain of events not followed", "reading.py", "        if link != previous:", "        if False:", "test_tx_journal.py"),
+    Mutant("commits not synced", "journal.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF", "test_tx_journal.py"),
+    Mutant("journal stays open after a failed write", "journal.py", "            self.close()\n            raise Broken(f\"the journal {self.path} failed", "            raise Broken(f\"the journal {self.path} failed", "test_tx_crash.py test_tx_journal.py"),
+    Mutant("no lock", "lock.py", "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "        pass\n", "test_tx_journal.py"),
+    Mutant("inode not compared", "lock.py", "_inode(self._path.stat()) == self._inode", "True", "test_tx_crash.py test_tx_journal.py"),
+    Mutant("earlier term accepted", "rows.py", "WHEN NEW.epoch < (SELECT max(epoch) FROM term)", "WHEN 0", "test_tx_switch.py"),
+    Mutant("private goes public", "sender.py", "        return route is Route.PRIVATE or head.number", "        return head.number", "test_tx_relay.py"),
+    Mutant("a relay that fails is the end", "sender.py", "        if answer in TAKEN or route is Route.PRIVATE:", "        if True:", "test_tx_relay.py"),
+    Mutant("a remote signer may redirect", "remote.py", "    if made != raw:", "    if False:", "test_tx_remote.py"),
+    Mutant("a remote signer may sign with another key", "remote.py", "    if _signed_by(signature, digest) != address:", "    if False:", "test_tx_remote.py"),
+)  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    """How many survived."""
+    survivors = 0
+    with TemporaryDirectory(prefix="mutants-") as folder:
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, Path(folder) / name)
+        for mutant in MUTANTS:
+            if all(word in mutant.what for word in words):
+                verdict = _tried(mutant, Path(folder))
+                survivors += verdict != "died"
+                print(f"{verdict:9} {mutant.what}", flush=True)  # noqa: T201
+    return survivors
+
+
+def _tried(mutant: Mutant, folder: Path) -> str:
+    file = folder / (mutant.file if mutant.file.startswith("keeper/") else f"keeper/tx/{mutant.file}")
+    text = file.read_text()
+    if text.count(mutant.old) != 1:
+        return f"found {text.count(mutant.old)}x"
+    file.write_text(text.replace(mutant.old, mutant.new))
+    try:
+        tests = [f"tests/unit/{name}" for name in mutant.tests.split()]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, timeout=600, check=False)
+        return "SURVIVED" if ran.returncode == 0 else "died"
+    finally:
+        file.write_text(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
