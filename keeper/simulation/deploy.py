@@ -124,7 +124,7 @@ def deploy(
     liquidator = driver.deploy(governor, c["Liquidator"], clearing)
     pools = [driver.deploy(governor, c["SpotPool"], token, tokens[0]) for token in tokens[1:]]
     waterfall = driver.deploy(governor, c["Waterfall"], liquidator)
-    driver.send(governor, oracle, c["Oracle"].call("setTripper", clearing, True))
+    driver.send(governor, oracle, c["Oracle"].call("addTripper", clearing))
     driver.send(governor, clearing, c["Clearing"].call("setEngines", [liquidator, waterfall]))
     driver.send(governor, liquidator, c["Liquidator"].call("setWaterfall", waterfall))
     for token in tokens[1:]:

@@ -19,7 +19,7 @@ from tests.worlds.house import EXPIRIES, SPOTS, House, word
 from tests.worlds.options import GENESIS, legs
 
 pytestmark = pytest.mark.chain
-LOWER, THAW, VOUCH = range(3)
+LOWER, THAW, VOUCH, DISMISS = range(4)
 C = oracle.LOCAL
 PUT = (0, EXPIRIES[1], False, 1_900.0, -40.0)
 STRANGER = actor("stranger")[1]
@@ -429,12 +429,14 @@ def test_the_level_rises_by_guardian_and_trippers_and_by_nobody_else(house: Hous
     assert refusal(house, "Oracle", "raise", 1, sender=STRANGER) == ("Unauthorised", ())
     assert refusal(house, "Oracle", "trip", 1, b"x".ljust(32, b"\0"), sender=STRANGER) == ("Unauthorised", ())
     assert refusal(house, "Oracle", "raise", 4) == ("BadMessage", ())
-    assert refusal(house, "Oracle", "setTripper", STRANGER, True, sender=STRANGER) == ("Unauthorised", ())
-    act(house, "Oracle", "setTripper", house.governor, True)
+    assert refusal(house, "Oracle", "addTripper", STRANGER, sender=STRANGER) == ("Unauthorised", ())
+    act(house, "Oracle", "addTripper", house.governor)
     act(house, "Oracle", "trip", 1, b"test".ljust(32, b"\0"))
     assert house.ask("Oracle", house.dep.oracle, "level") == 1
     act(house, "Oracle", "schedule", LOWER, 1)
     assert refusal(house, "Oracle", "execute", LOWER, 1) == ("NothingToDo", ())  # it would not lower
+    loosen(house, DISMISS, int.from_bytes(house.governor))
+    assert refusal(house, "Oracle", "trip", 2, b"x".ljust(32, b"\0")) == ("Unauthorised", ())
 
 
 def test_prices_are_for_everybody_to_carry(house: House) -> None:

@@ -92,11 +92,12 @@ contract Oracle is IBreaker {
         uint256 delay; //      seconds from `schedule` to `execute`
     }
 
-    /// @notice What loosens. The value is a level, a feed, a feed.
+    /// @notice What loosens. The value is a level, a feed, a feed, an address.
     enum Act {
         Lower,
         Thaw,
-        Vouch // let the next price of a feed on probation be anything
+        Vouch, //  let the next price of a feed on probation be anything
+        Dismiss // a tripper
     }
 
     event Configured(Config config);
@@ -586,9 +587,10 @@ contract Oracle is IBreaker {
         emit Tripped(to, reason);
     }
 
-    function setTripper(address who, bool allowed) external onlyGovernor {
-        tripper[who] = allowed;
-        emit Tripper(who, allowed);
+    /// @notice Let a contract raise the level; it is dismissed through `schedule` only.
+    function addTripper(address who) external onlyGovernor {
+        tripper[who] = true;
+        emit Tripper(who, true);
     }
 
     function _setLevel(uint8 to) internal {
@@ -665,10 +667,13 @@ contract Oracle is IBreaker {
             _setLevel(uint8(value));
         } else if (act == Act.Thaw) {
             _thaw(value);
-        } else {
+        } else if (act == Act.Vouch) {
             if (!feeds[value].probation) revert NothingToDo();
             feeds[value].probation = false;
             emit Vouched(value);
+        } else {
+            tripper[address(uint160(value))] = false;
+            emit Tripper(address(uint160(value)), false);
         }
     }
 }
