@@ -14,7 +14,7 @@ from keeper.model import Key, Moment
 from keeper.protocols.options import auction
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.records import Auction, Leg, series_of
-from keeper.protocols.options.risk import Portfolio, Price, portfolio
+from keeper.protocols.options.risk import Portfolio, Price, portfolio, standing
 from keeper.units import WAD, mul_down, mul_up
 from tests.invariants.walk import Deed, Walk
 
@@ -242,6 +242,15 @@ def nobody_pays_into_ruin(w: Walk, deed: Deed) -> None:
     assert deed.what != "socialise" or was.equity < 0
 
 
+def only_the_unhealthy_are_flagged(w: Walk, deed: Deed) -> None:
+    """18. A flag needs an account below its requirement at the trigger price and at spot, phase-in included."""
+    if deed.what == "flag" and deed.done:
+        pf = _then(w, deed, deed.accounts[0])
+        for mode in (Price.TRIGGER, Price.SPOT):
+            h = standing(w.book, pf, w.now, mode)
+            assert h.equity < h.mm, mode
+
+
 def the_insolvent_are_counted(w: Walk, deed: Deed) -> None:
     """17. What insolvent accounts in auction require is the sum over them; nobody counts who is not for sale."""
     noted = {key.id: w.book.get(key) for key in w.book.keys("insolvent")}
@@ -273,6 +282,15 @@ def requirements_agree(w: Walk, deed: Deed) -> None:
         pf = w.holds(account)
         for mode in Price:
             ours, theirs = w.prices(mode).assess(pf), w.assess(pf, mode, version=w.state.version())
+            assert tuple(getattr(ours, name) for name in HEALTH_FIELDS) == theirs, (w.name(account), mode)
+
+
+def standing_agrees(w: Walk, deed: Deed) -> None:
+    """What decides about an account now, also while a new parameter set is phased in, is the contract's."""
+    for account in deed.accounts:
+        for mode in (Price.TRIGGER, Price.BID):
+            ours = standing(w.book, w.holds(account), w.now, mode)
+            theirs = tuple(w.ask("Clearing", w.dep.clearing, "health", account, mode))
             assert tuple(getattr(ours, name) for name in HEALTH_FIELDS) == theirs, (w.name(account), mode)
 
 
@@ -351,10 +369,12 @@ LAWS: Final[tuple[Law, ...]] = (
     positive_cash_is_counted,
     nobody_pays_into_ruin,
     the_insolvent_are_counted,
+    only_the_unhealthy_are_flagged,
 )
 TELLINGS: Final[tuple[Law, ...]] = (
     balances_agree,
     requirements_agree,
+    standing_agrees,
     the_screen_agrees,
     offers_agree,
     auctions_agree,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from keeper.margin.rules.bind import Fault, Keys
+
+LARGEST: Final = 10**300  # integers up to it need no check
 
 
 @dataclass
@@ -93,10 +96,13 @@ def _child(node: Any, key: str | int, new: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """A number that is written as text, for more decimals than JSON readers keep; anything else as it is."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    """A number that is written as text, for more decimals than JSON readers keep, or too large for a float: infinity.
+    Anything else as it is."""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value) if isinstance(value, str) or abs(value) > LARGEST else value
+    except ValueError:
+        return value
+    except OverflowError:
+        return inf

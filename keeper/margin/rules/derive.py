@@ -119,7 +119,7 @@ def _case(name: str, said: Mapping[str, Any], at: Keys) -> Case:
 
 def _published(result: Any, mm: str, im: str, unit: int) -> tuple[float, float] | None:
     found = [result.get(key) for key in (mm, im)] if isinstance(result, dict) else []
-    numbers = [one / unit for one in found if isinstance(one, int | float)]
+    numbers = [one / unit for one in map(number, found) if isinstance(one, int | float)]
     return (numbers[0], numbers[1]) if len(numbers) == 2 else None
 
 
@@ -214,7 +214,8 @@ def _collateral_2(copy: Copy, index: int) -> None:
 
 def _name(seconds: Any) -> str:
     """An expiry is named by the seconds that it has left."""
-    return f"{seconds:.15g}" if isinstance(seconds, int | float) else str(seconds)
+    said = number(seconds)
+    return f"{said:.15g}" if isinstance(said, int | float) else str(said)
 
 
 # ─── version 1, and the standard rules: lists side by side, in fixed point ────────────────────────
@@ -315,7 +316,8 @@ def _perp_3(copy: Copy, name: str, size: Any) -> None:
     perp: Keys = ("portfolio", "perps", len(held))
     copy.put(perp, {"underlying": name}, "Scenario", f"Perps_{name}")
     _fixed(copy, {(*perp, "size"): f"Perps_{name}", (*perp, "entry"): f"LastEntry{name}"})
-    indices = [copy.get("Scenario", key) for key in (f"{name}GlobalFundingIndex", f"Account{name}FundingIndex")]
+    size = number(size)
+    indices = [number(copy.get("Scenario", key)) for key in (f"{name}GlobalFundingIndex", f"Account{name}FundingIndex")]
     if all(isinstance(one, int | float) for one in (size, *indices)):
         funding = -size / WEI * (indices[0] - indices[1]) / WEI
         copy.put((*perp, "funding"), funding, "Scenario", f"{name}GlobalFundingIndex")
@@ -326,7 +328,7 @@ def _feed_3(copy: Copy, row: int) -> None:
     if name not in MARKETS:
         return copy.fault(("Scenario", "OptionUnderlying", row), f"must be one of {', '.join(MARKETS)}")
     ours = _expiry(copy, ("feeds", "underlyings", name), row)
-    seconds = copy.get("Scenario", "FeedExpiries", row)
+    seconds = number(copy.get("Scenario", "FeedExpiries", row))
     if isinstance(seconds, int | float) and seconds < NEAR:
         _fixed(copy, {(*ours, "forward"): f"SettlementPrice{name}"})
     else:
