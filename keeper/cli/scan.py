@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from math import isfinite, isnan
 from typing import Any
 
 from keeper.cli import running, setup
 from keeper.cli.looking import Seen, looked
 from keeper.cli.output import emit, table, usd
 from keeper.core.kernel import Kernel
+from keeper.protocols.options.adapter import Options
+from keeper.protocols.options.foresight import Breach, nearest
 from keeper.settings import Settings
 
 LIMIT = 20
@@ -22,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _scan(args: argparse.Namespace, settings: Settings) -> int:
+    if args.next:
+        return await _next(args, settings)
     async with looked(settings) as (keeper, seen):
         found = rows(keeper.kernel, seen, args.limit or LIMIT)
         head = keeper.kernel.ref
@@ -29,6 +34,68 @@ async def _scan(args: argparse.Namespace, settings: Settings) -> int:
     text = table(("protocol", "account", "health", "net", "decision"), shown)
     emit(args, {"block": head.number, "accounts": found}, f"block {head.number}\n\n{text}")
     return 0
+
+
+async def _next(args: argparse.Namespace, settings: Settings) -> int:
+    async with looked(settings) as (keeper, _):
+        found, mute = ahead(keeper.kernel, args.limit or LIMIT)
+        head = keeper.kernel.ref
+    shown = [_breach(row) for row in found]
+    text = table(("account", "health", "falls", "rises", "sigmas", "in a day", "even after", "vols x 1.5"), shown)
+    notes = [f"{name} cannot say who is next; keeper scan lists its accounts by health" for name in mute]
+    emit(args, {"block": head.number, "accounts": found}, f"block {head.number}\n\n{text}", notes)
+    return 0
+
+
+def ahead(kernel: Kernel, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """(the likeliest to be liquidatable within a day, protocols that cannot say)."""
+    at, found, mute = kernel.moment(), list[dict[str, Any]](), list[str]()
+    for desk in kernel.desks:
+        if isinstance(desk.adapter, Options):
+            for b in nearest(desk.adapter.health, desk.book.columns, desk.book, at, limit):
+                found.append({"protocol": desk.adapter.name, **_plain(b)})
+        else:
+            mute.append(desk.adapter.name)
+    return sorted(found, key=lambda row: -row["day"])[:limit], mute
+
+
+def _plain(b: Breach) -> dict[str, Any]:
+    """Moves as signed shares, None where there is none within the ladder."""
+    surface = [{"vols": v, "falls": _move(falls), "rises": _move(rises)} for v, (falls, rises) in b.surface.items()]
+    ends = {"health": b.health, "sigmas": b.distance, "day": b.day, "even_after": b.even}
+    finite = {name: x if isfinite(x) else None for name, x in ends.items()}
+    moves = {"falls": _move(b.falls), "rises": _move(b.rises)}
+    return {"account": f"0x{b.key.id:x}", **moves, "sigma": b.sigma, **finite, "surface": surface}
+
+
+def _move(factor: float) -> float | None:
+    return None if isnan(factor) else factor - 1
+
+
+def _breach(row: dict[str, Any]) -> tuple[str, ...]:
+    loud = next((s for s in row["surface"] if s["vols"] == 1.5), {"falls": None, "rises": None})
+    both = " or ".join(dict.fromkeys(_percent(loud[side]) for side in ("falls", "rises") if loud[side] is not None))
+    return (
+        row["account"],
+        "-" if row["health"] is None else f"{row['health']:.3f}",
+        _percent(row["falls"]),
+        _percent(row["rises"]),
+        "-" if row["sigmas"] is None else f"{row['sigmas']:.2f}",
+        f"{row['day']:.1%}",
+        "-" if row["even_after"] is None else _span(row["even_after"]),
+        both or "-",
+    )
+
+
+def _percent(move: float | None) -> str:
+    return "-" if move is None else f"{move:+.2%}" if move else "now"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def rows(kernel: Kernel, seen: Seen, limit: int) -> list[dict[str, Any]]:

@@ -74,6 +74,18 @@ def _run(parser: argparse.ArgumentParser) -> None:
 
 def _scan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=count, metavar="N", help="show the N nearest to liquidation")
+    parser.add_argument("--next", action="store_true", help="who will be next: moves that lead there, and how soon")
+
+
+def _stress(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--hours", type=float, metavar="H", help="horizon (default 24)")
+    add("--sigma", type=float, metavar="X", help="volatility a year between jumps (default: the highest implied one)")
+    add("--jumps", type=float, metavar="N", help="jumps a year (default 12)")
+    add("--jump", type=float, metavar="X", help="mean relative jump (default -0.1)")
+    add("--spread", type=float, metavar="X", help="deviation of a jump's logarithm (default 0.1)")
+    add("--weight", type=float, metavar="X", help="of the pool in the reported price (default 0.1)")
+    add("--out", metavar="FOLDER", help="for stress.svg and stress.json (default reports/stress)")
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -134,6 +146,7 @@ VERBS = {
     "run": Verb("Run", "follow the chain, decide, and send if armed", "keeper run -c config/keeper.toml", _run),
     "switch": Verb("Run", "pause, drain or halt a running keeper", "keeper switch pause --reason audit", _switch),
     "scan": Verb("Look", "who is near liquidation, and what it would pay", "keeper scan --limit 20", _scan),
+    "stress": Verb("Look", "what a move would set off, and who would pay", "keeper stress --jump=-0.2", _stress),
     "explain": Verb("Look", "one account: state, sums, decision and why", "keeper explain 0x52908400…", _explain),
     "journal": Verb("Look", "what was signed, and what became of it", "keeper journal ls --all", _journal),
     "margin": Verb("Look", "what a portfolio must hold, line by line", "keeper margin config/margin/srm.json", _margin),

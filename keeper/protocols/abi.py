@@ -58,6 +58,15 @@ class Contract:
         entry = self.functions[function]
         return entry.selector + encode(entry.inputs, args)
 
+    def decode(self, data: bytes) -> tuple[str, dict[str, Any]] | None:
+        """(function, arguments by name) of call data; None when it is no whole call of one of these."""
+        entry = next((f for f in self.functions.values() if f.name != "constructor" and f.selector == data[:4]), None)
+        try:
+            values = decode(entry.inputs, data[4:]) if entry else ()
+        except (DecodingError, OverflowError, UnicodeDecodeError):
+            return None
+        return (entry.name, dict(zip(entry.names, values, strict=True))) if entry else None
+
     def result(self, function: str, data: bytes) -> Any:
         """What a call returned: the value alone when there is one, a tuple otherwise."""
         values = decode(self.functions[function].outputs, data)

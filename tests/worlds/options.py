@@ -72,9 +72,12 @@ class OptionsWorld:
 
     def publish(self, u: int, spot: float, now: int | None = None, confidence: int = 10_000) -> None:
         time = max(self.now + 1, now or 0)
+        self.send(self.publisher, self.dep.oracle, self.price_call(u, spot, time, confidence), time)
+
+    def price_call(self, u: int, spot: float, time: int, confidence: int = 10_000) -> bytes:
+        """Call data that publishes a price."""
         args = (u, round(spot * 10**8), time, confidence)
-        signature = self.sign("spot", ("uint256",) * 4, *args)
-        self.send(self.publisher, self.dep.oracle, self.c["Oracle"].call("publish", *args, signature), time)
+        return self.c["Oracle"].call("publish", *args, self.sign("spot", ("uint256",) * 4, *args))
 
     def publish_smile(
         self, u: int, expiry: int, atm: int, skew: int = -90_000, curv: int = 90_000, rate: int = 40_000

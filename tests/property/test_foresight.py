@@ -1,0 +1,181 @@
+"""What comes next, against what the contract's own arithmetic says once it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf, isnan
+from random import Random
+
+import numpy as np
+import pytest
+
+from keeper.margin.portfolio import Health
+from keeper.model import Key, Moment
+from keeper.protocols.options import foresight
+from keeper.protocols.options.columns import Columns
+from keeper.protocols.options.foresight import LEVELS, Question, climb, flat, nearest, stress
+from keeper.protocols.options.records import Account, State
+from keeper.protocols.options.risk import Price
+from keeper.protocols.options.whatif import WhatIf, moved, published
+from keeper.simulation.node import Anvil
+from keeper.units import WAD, wad
+from tests.worlds.options import EXPIRIES, GENESIS, SPOTS, OptionsWorld, legs
+
+pytestmark = pytest.mark.chain
+BOTH = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[OptionsWorld]:
+    with Anvil(timestamp=GENESIS) as node:
+        w = OptionsWorld(node)
+        w.open_markets()
+        yield w
+
+
+def accounts(seed: int, count: int) -> dict[int, Account]:
+    """Short-biased accounts, some with collateral, some near their breach, one that is in it."""
+    dice, found = Random(seed), dict[int, Account]()
+    for n in range(1, count + 1):
+        held = {
+            (dice.randrange(2), dice.choice(EXPIRIES), dice.random() < 0.5, dice.randrange(70, 140)): dice.uniform(
+                -3, 1
+            )
+            for _ in range(dice.randint(1, 4))
+        }
+        sizes = [(u, e, c, SPOTS[u] * k / 100, round(x, 3)) for (u, e, c, k), x in held.items() if round(x, 3)]
+        found[n] = Account(wad(dice.randrange(1_000, 40_000)), legs(*sizes), (0, dice.randrange(2) * 10**18, 0), n)
+    return found
+
+
+def laid(world: OptionsWorld, held: dict[int, Account]) -> tuple[Columns, WhatIf, Moment]:
+    columns = Columns()
+    for n, account in held.items():
+        columns.put(Key("account", n), account)
+    view = WhatIf(world.book, {Key("account", n): account for n, account in held.items()})
+    return columns, view, Moment(0, world.now + 4, 0)
+
+
+# ─── breaches ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_breach_is_where_exact_health_changes(world: OptionsWorld, seed: int) -> None:
+    columns, view, at = laid(world, accounts(seed, 25))
+    found = nearest(world.adapter.health, columns, view, at, 25)
+    assert len(found) >= 10
+    for b in found:
+        for move in (b.falls, b.rises):
+            if isnan(move):
+                continue
+            health = [world.adapter.health(moved(view, BOTH, f), b.key, at).healthy for f in (move, move**0.999)]
+            assert health[0] is False, (b, move)
+            if move != 1.0:
+                assert world.adapter.health(moved(view, BOTH, 1 + (move - 1) * 0.98), b.key, at).healthy, (b, move)
+
+
+def test_the_list_names_those_in_breach_and_begins_with_them(world: OptionsWorld) -> None:
+    held = accounts(7, 30)
+    columns, view, at = laid(world, held)
+    low = {key.id for key in columns.suspects(view, at)}
+    found = nearest(world.adapter.health, columns, view, at, 30)
+    begins = [b.key.id for b in found[: len(low)]]
+    assert low and set(begins) == low
+    assert all(b.distance == 0 and b.day == 1 and b.even == 0 for b in found[: len(low)])
+    assert [b.day for b in found] == sorted((b.day for b in found), reverse=True)
+
+
+def test_the_surface_agrees_with_exact_health_at_other_vols(world: OptionsWorld) -> None:
+    columns, view, at = laid(world, accounts(3, 30))
+    checked = 0
+    for b in nearest(world.adapter.health, columns, view, at, 30):
+        for vol, (falls, rises) in b.surface.items():
+            for move in (falls, rises):
+                if isnan(move) or move == 1.0:
+                    continue
+                out, inside = (
+                    world.adapter.health(moved(view, BOTH, 1 + (move - 1) * k, vol), b.key, at) for k in (1.06, 0.94)
+                )
+                assert not out.healthy and inside.healthy, (b.key, vol, move)
+                checked += 1
+    assert checked > 30
+
+
+def test_louder_vols_bring_short_accounts_nearer(world: OptionsWorld) -> None:
+    short = {1: Account(wad(3_000), legs((0, EXPIRIES[1], True, 2_200, -5), (0, EXPIRIES[1], False, 1_800, -5)), (), 1)}
+    columns, view, at = laid(world, short)
+    [b] = nearest(world.adapter.health, columns, view, at, 1)
+    falls = [b.surface[v][0] for v in (1.0, 1.25, 1.5)]
+    assert falls == sorted(falls) and 0 < b.distance < inf and 0 < b.day < 1
+
+
+def test_who_owes_nothing_is_never_next(world: OptionsWorld) -> None:
+    columns, view, at = laid(world, {1: Account(wad(5), (), (), 1)})
+    assert nearest(world.adapter.health, columns, view, at, 5) == []
+
+
+# ─── the market after an update ───────────────────────────────────────────────────────────────────
+
+
+def test_a_pending_price_is_the_feed_that_follows(world: OptionsWorld) -> None:
+    with world.undone():
+        data = world.price_call(0, SPOTS[0] * 0.93, world.now + 7)
+        ahead = published(world.book, data, world.now + 7)
+        assert ahead is not None
+        world.publish(0, SPOTS[0] * 0.93, world.now + 7)
+        assert State(ahead).feed(0) == world.state.feed(0)
+
+
+def test_other_calls_are_no_publication(world: OptionsWorld) -> None:
+    data = world.price_call(0, SPOTS[0], world.now + 7)
+    late = world.price_call(0, SPOTS[0], world.now - 1_000)
+    assert [published(world.book, d, world.now) for d in (b"", data[:40], b"\1\2\3\4" + data[4:], late)] == [None] * 4
+
+
+@pytest.mark.parametrize(("price", "vol"), [(0.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0), (1.0, 0.0), (inf, 1.0)])
+def test_a_market_that_is_none_is_refused(world: OptionsWorld, price: float, vol: float) -> None:
+    with pytest.raises(ValueError, match="cannot move"):
+        moved(world.book, BOTH, price, vol)
+
+
+# ─── the whole book ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_ladder_is_the_screen_level_by_level(world: OptionsWorld) -> None:
+    columns, view, at = laid(world, accounts(5, 20))
+    found = climb(columns, view, at, BOTH, flat)
+    for level in (3, 20, 29, 40):
+        h = columns.assess(State(moved(view, BOTH, float(LEVELS[level]))), at, Price.TRIGGER)
+        assert found.equity[level] == pytest.approx(h.equity) and found.mm[level] == pytest.approx(h.mm)
+
+
+def test_stress_of_a_book_adds_up(world: OptionsWorld) -> None:
+    columns, view, at = laid(world, accounts(11, 40))
+    found = stress(columns, view, at, Question())
+    exact = 0
+    crash = moved(view, BOTH, float(LEVELS[3]), Question().vol(float(LEVELS[3])))
+    for n in range(1, 41):
+        exact += max(0, -world.adapter.health(crash, Key("account", n), at).equity)
+    assert found.lacking[3] == pytest.approx(exact / WAD, rel=1e-9)
+    assert found.fund == 0 and found.sigma > 0 and found.left_out == 0
+    for law in found.laws.values():
+        assert law.unpaid == pytest.approx(law.expected) and law.tail >= law.at_risk
+    harder = stress(columns, view, at, Question(intensity=60, jump=-0.3))
+    assert harder.laws["24 hours"].expected > found.laws["24 hours"].expected
+
+
+def test_accounts_without_a_number_are_left_out_and_counted() -> None:
+    def health(first: float) -> Health:
+        both, none = np.array([first, 1.0]), np.zeros((2, 1))
+        return Health(equity=both, mm=both, im=both, gross=both, worst=none, delta=none)
+
+    found = foresight._whole([5, 6], [health(1.0), health(np.nan)])
+    assert (list(found.accounts), found.left_out) == ([6], 1)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"horizon": 0}, {"jump": -1}, {"omega": 1.5}, {"sigma": float("nan")}, {"spread": -0.1}]
+)
+def test_a_question_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"wanted|numbers"):
+        Question(**bad)
