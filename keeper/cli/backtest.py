@@ -33,7 +33,7 @@ async def _backtest(args: argparse.Namespace, recording: Recording) -> None:
     with DecisionLog(path, {"mode": "backtest", "config": settings.fingerprint()}) as log:
         watchers: list[Watcher] = [tally, Logged(log)]
         async with bootstrap.keeper(settings, bootstrap.Backtest(recording), watchers) as keeper:
-            await running.run(keeper, None)
+            await running.gracefully(keeper).daemon.run()
             assert keeper.replay is not None
             data = _data(recording, keeper.replay, tally, path)
     emit(args, data, table(("", f"backtest of {recording.folder}"), _rows(data)))

@@ -52,6 +52,7 @@ async def _run(args: argparse.Namespace, settings: Settings, mode: bootstrap.Mod
     with DecisionLog(path, {"mode": name, "config": settings.fingerprint()}) as decisions:
         watchers: list[Watcher] = [Logged(decisions), Spoken(every)]
         async with bootstrap.keeper(settings, mode, watchers) as keeper:
+            daemon = running.gracefully(keeper).daemon
             log.info("run.started", decisions=str(path))
-            await running.run(keeper, blocks)
+            await daemon.run(blocks)
     log.info("run.ended", block=keeper.kernel.ref.number, inflight=len(keeper.kernel.inflight))

@@ -39,11 +39,11 @@ def until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
     return until_done(stoppable())
 
 
-async def run(keeper: Keeper, blocks: int | None) -> None:
-    """The daemon, until it is done, a signal asks for a graceful end, or something ends it."""
+def gracefully(keeper: Keeper) -> Keeper:
+    """From here on the first signal lets the daemon end its turn, instead of cancelling what runs."""
     loop = asyncio.get_running_loop()
     on_first_signal(lambda: loop.call_soon_threadsafe(keeper.daemon.stop))
-    await keeper.daemon.run(blocks)
+    return keeper
 
 
 def decisions(settings: Settings, mode: str) -> Path:
