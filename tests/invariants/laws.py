@@ -115,7 +115,7 @@ def nobody_gets_into_trouble(w: Walk, deed: Deed) -> None:
 
 def a_sale_helps(w: Walk, deed: Deed) -> None:
     """6. A bid raises the margin of the account; f <= fmax; after the largest partial bid E / Q is 1 + b to 1e-9,
-    but for one native unit of its collateral: a satoshi is the least that can stay behind."""
+    but for one native unit of its collateral, and what that hedges: a satoshi is the least that can stay behind."""
     for sale in (fact.amounts for fact in deed.facts if fact.name == "sold"):
         account = deed.accounts[0]
         then, running = _then(w, deed, account), deed.before.auctions[account]
@@ -131,10 +131,10 @@ def a_sale_helps(w: Walk, deed: Deed) -> None:
 
 
 def _unit(w: Walk, pf: Portfolio) -> int:
-    """US dollars of one native unit of every collateral asset that is held."""
+    """US dollars of one native unit of every collateral asset that is held, as equity and again as a hedge."""
     prices, assets = w.prices(Price.BID), w.state.clearing().assets
     held = [a for a in range(1, len(assets)) if pf.collateral and pf.collateral[a]]
-    return 10**4 + sum(prices.price(w.sets.risk.assets[a].underlying) // assets[a].unit for a in held)
+    return 10**4 + 2 * sum(prices.price(w.sets.risk.assets[a].underlying) // assets[a].unit for a in held)
 
 
 def the_discount_never_falls(w: Walk, deed: Deed) -> None:
