@@ -87,14 +87,29 @@ class Blocks:
             self._all = Slice(*(grown(getattr(self._all, name), room) for name in COLUMNS))
 
     def write(self, at: int, s: Segment) -> None:
+        self._widen(max(s.series, default=0))
         a, n = self._all, len(s.series)
-        if n and max(s.series) > np.iinfo(a.series.dtype).max:
-            self._all = a = Slice(a.series.astype(np.uint32), *(getattr(a, name) for name in COLUMNS[1:]))
         a.series[at, :n], a.series[at, n:] = s.series, 0
         a.lots[at, :n], a.lots[at, n:] = s.lots, 0
         a.first[at], a.under[at], a.units[at] = s.first, s.under, s.units
         a.shorts[at], a.naked[at], a.gross[at] = s.shorts, s.naked, s.gross
         self._written.add(at // CHUNK)
+
+    def append(self, many: Slice) -> None:
+        """New blocks, in order, behind all that are there."""
+        start, end = self.size, self.size + len(many)
+        self.reserve(end)
+        self._widen(int(many.series.max(initial=0)))
+        self.size = end
+        for name in COLUMNS:
+            getattr(self._all, name)[start:end] = getattr(many, name)
+        self._written.update(range(start // CHUNK, end // CHUNK + 1))
+
+    def _widen(self, series: int) -> None:
+        """Make room for the number of a series."""
+        if series > np.iinfo(self._all.series.dtype).max:
+            wide = self._all.series.astype(np.uint32)
+            self._all = Slice(wide, *(getattr(self._all, name) for name in COLUMNS[1:]))
 
     def touched(self) -> set[int]:
         """Numbers of the chunks that were written to since this was last asked."""

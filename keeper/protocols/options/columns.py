@@ -100,9 +100,10 @@ class Columns:
         if not len(self.store) or not state.version():
             return ()
         made, lanes = self._lanes(state, at, Price.TRIGGER)
-        low = self._low(lanes)
+        low = np.union1d(self._low(lanes), np.fromiter(self.store.huge, np.int64))
         if len(low) and market.clamped(state, at):
-            low = low[self._some(low, self._lanes(state, at, Price.SPOT)[1]) < ABSOLUTE]
+            kept = self._some(low, self._lanes(state, at, Price.SPOT)[1]) < ABSOLUTE
+            low = low[kept | np.isin(low, list(self.store.huge))]
         refused = self._refused(made)
         return sorted(Key("account", self.store.account(row)) for row in low.tolist() if row not in refused)
 

@@ -8,20 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keeper.margin.scan.blocks import WIDTHS, Blocks, Segment, grown
+from keeper.margin.scan.blocks import WIDTHS, Blocks, Segment, Slice, grown
 from keeper.protocols.options.records import Account, Leg, Series, series_of
-from keeper.units import WAD
+from keeper.units import WAD, clamp
 
 LOT: Final = 10**15  # wad: ``Clearing.LOT``; traded sizes are multiples of it
 WORD: Final = 2**64
 LONGEST: Final = 2**31 - 1  # lots that a column holds
+HUGE: Final = 1e12  # lots
+TOO_MUCH: Final = int(HUGE) * LOT
 CARE: Final = 2**20  # cash in float32, and ten sums with it, are off by less than this part of it
+MIX: Final = 0x9E3779B97F4A7C15  # an odd number without pattern
 GONE: Final = Account(0, (), (), -1)
+
+
+class Plain(NamedTuple):
+    """Accounts of the usual kind: up to eight legs, sorted, in one underlying, in whole lots, without collateral."""
+
+    high: NDArray[np.int64]  # (N,) cash, upper word
+    low: NDArray[np.uint64]
+    change: NDArray[np.uint32]  # change ids
+    assets: NDArray[np.uint8]
+    words_high: NDArray[np.uint64]  # (N, 8) series, upper word; 0 for none
+    words_low: NDArray[np.uint64]
+    lots: NDArray[np.int64]  # (N, 8)
+
+    def where(self, at: NDArray[np.bool_]) -> Plain:
+        columns: tuple[Any, ...] = self
+        return Plain(*(column[at] for column in columns))
+
+    def slice(self, series: NDArray[np.int64]) -> Slice:
+        """As blocks; ``series`` (N, 8) are rows of the table."""
+        n, used = len(self.high), self.words_high != 0
+        terms = self.words_high >> np.uint64(8)
+        begins = used & np.concatenate([np.ones((n, 1), bool), terms[:, 1:] != terms[:, :-1]], axis=1)
+        calls, puts = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        for k in range(used.shape[1]):
+            is_call = self.words_high[:, k] & np.uint64(1) != 0
+            calls, puts = (np.where(begins[:, k], np.minimum(each, 0), each) for each in (calls, puts))
+            calls, puts = calls + self.lots[:, k] * is_call, puts + self.lots[:, k] * ~is_call
+        naked, shorts = np.maximum(-calls, 0) + np.maximum(-puts, 0), np.maximum(-self.lots, 0).sum(axis=1)
+        first, under = (begins << np.arange(used.shape[1])).sum(axis=1), self.words_high[:, 0] >> np.uint64(48)
+        return Slice(series, self.lots, first, under, np.zeros(n), shorts, naked, np.abs(self.lots).sum(axis=1))
 
 
 class Listing:
@@ -50,6 +83,19 @@ class Listing:
         self.words.append(word)
         self._holders.append(0)
         return len(self.words) - 1
+
+    def hold_all(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """``hold`` for many series, as upper and lower words; 0 is none. ValueError when two have one fingerprint."""
+        prints = high * np.uint64(MIX) + low
+        _, at, inverse, counts = np.unique(prints, return_index=True, return_inverse=True, return_counts=True)
+        inverse = inverse.reshape(high.shape)
+        if (high.flat[at][inverse] != high).any() or (low.flat[at][inverse] != low).any():
+            raise ValueError("two series have one fingerprint")
+        words = [int(h) << 64 | int(w) for h, w in zip(high.flat[at], low.flat[at], strict=True)]
+        rows = [self.hold(word) if word else 0 for word in words]
+        for row, count in zip(rows, counts.tolist(), strict=True):
+            self._holders[row] += (count - 1) if row else 0
+        return np.array(rows, np.int64)[inverse]
 
     def drop(self, row: int) -> None:
         self._holders[row] -= 1
@@ -88,6 +134,7 @@ class Store:
         self.loss = WAD  # loss index at which ``cash`` counts
         self._beyond: dict[int, list[tuple[Blocks, int]]] = {}  # row -> blocks beside its first
         self._odd: dict[int, Account] = {}
+        self.huge: set[int] = set()  # rows that hold more than float32 can square: looked at every time
         self.pledged: dict[int, tuple[int, ...]] = {}  # row -> collateral, of those that have any
 
     def __len__(self) -> int:
@@ -99,6 +146,10 @@ class Store:
         return self.first, self.more, self.long, self.odd
 
     # ── keys ──
+
+    def __contains__(self, account: int) -> bool:
+        """Whether it was ever seen."""
+        return _key(account) in self._rows
 
     def account(self, row: int) -> int:
         return int.from_bytes(self._keys[row])
@@ -175,11 +226,10 @@ class Store:
     def dollars(self) -> NDArray[np.float64]:
         """Cash by row in float64, after its share in the losses since it last changed."""
         n = len(self)
-        cash = (self._high[:n] * float(WORD) + self._low[:n]) / WAD
+        cash = _dollars(self._high[:n], self._low[:n])
         if self.loss == WAD and len(self._eras) == 1:
             return cash
-        share = self.loss / np.array(list(self._eras), np.float64)
-        return np.where(cash > 0, cash * share[self._era[:n]], cash)
+        return _share(cash, (self.loss / np.array(list(self._eras), np.float64))[self._era[:n]])
 
     def share(self, loss: int) -> None:
         """Count all cash anew, at another loss index."""
@@ -191,6 +241,23 @@ class Store:
         for i, row in enumerate(rows):
             for blocks, at in self._beyond.get(row, ()):
                 yield i, blocks, at
+
+    # ── many at once ──
+
+    def fill(self, accounts: Sequence[int], many: Plain) -> None:
+        """Write accounts that are not in the store yet: what ``put`` would do one by one, at array speed."""
+        n = len(accounts)
+        start = len(self)
+        keys = [_key(account) for account in accounts]
+        self._rows |= dict(zip(keys, range(start, start + n), strict=True))
+        self._keys += keys
+        if len(self) > len(self.cash):
+            self._grow(max(64, 2 * start, len(self)))
+        to = slice(start, start + n)
+        self._high[to], self._low[to] = many.high, many.low
+        self._change[to], self._assets[to] = many.change + 1, many.assets
+        self.cash[to] = _careful(_share(_dollars(many.high, many.low), self.loss / WAD))
+        self.first.append(many.slice(self.listing.hold_all(many.words_high, many.words_low)))
 
     # ── positions ──
 
@@ -210,6 +277,8 @@ class Store:
         for series in old:
             self.listing.drop(series)
         self._lay(row, segments, whole)
+        within = all(max(s.gross, s.units) < HUGE for s in segments)
+        (self.huge.discard if within else self.huge.add)(row)
 
     def _lay(self, row: int, segments: list[Segment], whole: bool) -> None:
         short = next((i for i, s in enumerate(segments) if whole and len(s.series) <= WIDTHS[0]), None)
@@ -229,10 +298,14 @@ class Store:
             if series >> 72 != before:
                 first, before, calls, puts = first | 1 << k, series >> 72, min(calls, 0), min(puts, 0)
             calls, puts = (calls + size, puts) if series >> 64 & 1 else (calls, puts + size)
-        lots = [size // LOT for _, size in legs] if whole else [size / LOT for _, size in legs]
-        naked = (max(0, -calls) + max(0, -puts)) / LOT
-        shorts = -sum(size for _, size in legs if size < 0) / LOT
-        return Segment(u, [self.listing.hold(series) for series, _ in legs], lots, first, units, shorts, naked)
+        lots = (
+            [size // LOT for _, size in legs] if whole else [clamp(size, -TOO_MUCH, TOO_MUCH) / LOT for _, size in legs]
+        )
+        naked = min((max(0, -calls) + max(0, -puts)) / LOT, HUGE)
+        shorts = min(-sum(size for _, size in legs if size < 0) / LOT, HUGE)
+        return Segment(
+            u, [self.listing.hold(series) for series, _ in legs], lots, first, min(units, HUGE), shorts, naked
+        )
 
     @property
     def nbytes(self) -> int:
@@ -244,6 +317,15 @@ class Store:
 def _key(account: int) -> bytes:
     """20 bytes for the first account of an owner, 32 for its sub-accounts."""
     return account.to_bytes(20 if account >> 160 == 0 else 32)
+
+
+def _dollars(high: NDArray[np.int64], low: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return (high * float(WORD) + low) / WAD
+
+
+def _share(cash: NDArray[np.float64], share: Any) -> NDArray[np.float64]:
+    """Positive cash bears losses."""
+    return np.where(cash > 0, cash * share, cash)
 
 
 def _careful(cash: Any) -> Any:
