@@ -3,6 +3,8 @@
 Enough for events and calls whose arguments are static types; anything richer belongs to a codec.
 """
 
+from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 from keeper.errors import AdapterFault
@@ -31,6 +33,27 @@ def sint(data: bytes, i: int) -> int:
 def address(data: bytes, i: int) -> bytes:
     """The low 20 bytes of word ``i``."""
     return bytes32(data, i)[12:]
+
+
+def array(data: bytes, i: int) -> bytes:
+    """The words of the array whose offset stands in word ``i``. AdapterFault when the data ends before they do."""
+    at = uint(data, i)
+    size = WORD * int.from_bytes(data[at : at + WORD])
+    body = data[at + WORD : at + WORD + size]
+    if at % WORD or len(data) < at + WORD or len(body) != size:
+        raise AdapterFault(f"ABI data of {len(data)} bytes ends within the array of word {i}")
+    return body
+
+
+def quarters(data: bytes, i: int) -> tuple[int, ...]:
+    """Each word of that array in four: 64 bits each, the most significant first, the third in two's complement."""
+    body = array(data, i)
+    return _quarters(len(body) // WORD).unpack(body)
+
+
+@lru_cache(maxsize=256)
+def _quarters(words: int) -> Struct:
+    return Struct(">" + "QQqQ" * words)
 
 
 def pack(*values: int | bytes) -> bytes:

@@ -26,7 +26,15 @@ def main() -> int:
 
 def _cells(row: Row) -> tuple[str, ...]:
     bound = f"{'>=' if row.faster else '<='} {row.must:g}"
-    return row.what, shown(row.ours), row.other, shown(row.theirs), f"{row.ratio:.1f}", bound, "" if row.holds else "NO"
+    return (
+        row.what,
+        shown(row.ours, row.unit),
+        row.other,
+        shown(row.theirs, row.unit),
+        f"{row.ratio:.1f}",
+        bound,
+        "" if row.holds else "NO",
+    )
 
 
 if __name__ == "__main__":

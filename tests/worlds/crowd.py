@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+import numpy as np
+
 from keeper.model import BlockRef, Key, Moment
 from keeper.protocols.options import oracle
 from keeper.protocols.options.columns import Columns
@@ -119,3 +121,57 @@ def people(seed: int, count: int, legs: int = 8, wealth: float = 0.15) -> Iterat
     """So many, each with the address that its number has."""
     dice = Random(seed)
     return ((int.from_bytes(dice.randbytes(20)), person(dice, legs, wealth)) for _ in range(count))
+
+
+# ─── by the million ───────────────────────────────────────────────────────────────────────────────
+
+HERD = 1_000  # accounts to a packed answer
+
+
+def herd(seed: int, count: int, legs: int = 8) -> Iterator[tuple[list[int], bytes]]:
+    """So many accounts of one underlying with so many legs each, as the packed reader tells them: (ids, answer).
+
+    About one in a thousand is under water; the others have a slack that is about lognormal in their notional.
+    """
+    dice = np.random.default_rng(seed)
+    words = np.array([_words(series(0, d, c, k)) for d in DAYS for c in (False, True) for k in STRIKES[:10]], np.uint64)
+    for start in range(0, count, HERD):
+        n = min(HERD, count - start)
+        at = np.argsort(dice.random((n, len(words))), axis=1)[:, :legs]
+        lots = np.rint(dice.normal(0, 5_000, (n, legs))).astype(np.int64)
+        lots += lots == 0
+        notional = np.abs(lots).sum(axis=1) * (SPOTS[0] / 1_000)
+        cash = notional * (0.1 + np.exp(dice.normal(-0.5, 0.5, n)))
+        yield _ids(dice, n), _answer(words[at], lots, cash).tobytes()
+
+
+def _words(word: int) -> tuple[int, int]:
+    return word >> 64, word & 2**64 - 1
+
+
+def _ids(dice: np.random.Generator, n: int) -> list[int]:
+    raw = dice.bytes(20 * n)
+    return [int.from_bytes(raw[20 * i : 20 * i + 20]) for i in range(n)]
+
+
+def _answer(words: np.ndarray, lots: np.ndarray, cash: np.ndarray) -> np.ndarray:
+    """(n, 1 + legs, 4) big-endian words."""
+    n, legs = lots.shape
+    out = np.zeros((n, 1 + legs, 4), np.uint64)
+    micro = (cash * 1e6).astype(np.uint64)
+    out[:, 0, 0], out[:, 0, 1] = _product(micro, 10**12)
+    out[:, 0, 2], out[:, 0, 3] = WAD, (1 << 24) | (legs << 16) | len(UNITS)
+    out[:, 1:, :2] = words
+    high, low = _product(np.abs(lots).astype(np.uint64), 10**15)
+    below = lots < 0
+    out[:, 1:, 3] = np.where(below, ~low + np.uint64(1), low)
+    out[:, 1:, 2] = np.where(below, ~high + (low == 0), high)
+    return out.astype(">u8")
+
+
+def _product(a: np.ndarray, b: int) -> tuple[np.ndarray, np.ndarray]:
+    """Upper and lower words of a times b, for b below 2^50."""
+    wide, mask = np.uint64(32), np.uint64(2**32 - 1)
+    low, high = (a & mask) * np.uint64(b & 2**32 - 1), (a >> wide) * np.uint64(b >> 32)
+    middle = (a & mask) * np.uint64(b >> 32) + (a >> wide) * np.uint64(b & 2**32 - 1) + (low >> wide)
+    return high + (middle >> wide), (middle << wide) | (low & mask)

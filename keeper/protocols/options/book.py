@@ -23,9 +23,9 @@ from keeper.protocols.options.records import (
     Pool,
     Queue,
     State,
+    leg,
     smile_key,
     step_key,
-    unpack_leg,
 )
 from keeper.protocols.options.risk import cash_of
 from keeper.protocols.options.settings import Settings
@@ -48,8 +48,8 @@ def owner_of(account: int) -> Address:
 
 def _array(data: bytes, slot: int) -> list[int]:
     """The uint256[] whose offset stands in word ``slot``."""
-    at = words.uint(data, slot) // words.WORD
-    return [words.uint(data, at + 1 + i) for i in range(words.uint(data, at))]
+    body = words.array(data, slot)
+    return [int.from_bytes(body[i : i + words.WORD]) for i in range(0, len(body), words.WORD)]
 
 
 # ─── Clearing ─────────────────────────────────────────────────────────────────────────────────────
@@ -63,7 +63,8 @@ def listed(state: State, log: Log, ref: BlockRef) -> Changes:
 
 def changed(state: State, log: Log, ref: BlockRef) -> Changes:
     account = int.from_bytes(log.topics[1])
-    legs = tuple(sorted(unpack_leg(word) for word in _array(log.data, 2)))
+    w = words.quarters(log.data, 2)
+    legs = tuple(sorted([leg((w[i] << 64 | w[i + 1], (w[i + 2] << 64) + w[i + 3])) for i in range(0, len(w), 4)]))
     cash, change_id, index = words.sint(log.data, 1), words.uint(log.data, 0), state.clearing().index
     after = Account(cash, legs, tuple(_array(log.data, 3)), change_id, index)
     yield put(state, Key("account", account), after)

@@ -100,12 +100,15 @@ class Columns:
         if not len(self.store) or not state.version():
             return ()
         made, lanes = self._lanes(state, at, Price.TRIGGER)
-        low = np.union1d(self._low(lanes), np.fromiter(self.store.huge, np.int64))
+        low = self._low(lanes)
+        if self.store.huge:
+            low = np.union1d(low, np.fromiter(self.store.huge, np.int64))
         if len(low) and market.clamped(state, at):
             kept = self._some(low, self._lanes(state, at, Price.SPOT)[1]) < ABSOLUTE
             low = low[kept | np.isin(low, list(self.store.huge))]
         refused = self._refused(made)
-        return sorted(Key("account", self.store.account(row)) for row in low.tolist() if row not in refused)
+        named = sorted(self.store.account(row) for row in low.tolist() if row not in refused)
+        return [Key("account", account) for account in named]
 
     def _low(self, lanes: Lanes) -> Array:
         """Rows of the accounts that may be below their requirement."""

@@ -106,6 +106,7 @@ def _plain(words: Words, heads: NDArray[np.int64], legs: NDArray[np.int64]) -> t
     change = (head[:, 3] >> np.uint64(24)).astype(np.uint32)
     assets = (head[:, 3] & np.uint64(0xFF)).astype(np.uint8)
     plain = Plain(head[:, 0].view(np.int64), head[:, 1], change, assets, high, low, lots)
+    one &= np.abs(plain.high) < 2**31 - 1
     return plain, one & (whole | ~(slots < legs[:, None])).all(axis=1)
 
 

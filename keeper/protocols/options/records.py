@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, Final, NamedTuple, cast
 
 from keeper.model import Key
 from keeper.ports import View
@@ -48,6 +49,9 @@ class Series(NamedTuple):
 class Leg(NamedTuple):
     series: int  # word >> 128; sorts by underlying, then expiry
     size: int  # contracts, wad, negative when short
+
+
+leg: Final = partial(tuple.__new__, Leg)  # ``leg((series, size))``: as ``Leg``, without its argument handling
 
 
 def pack_leg(underlying: int, expiry: int, is_call: bool, strike: int, size: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeper.margin.scan.blocks import WIDTHS, Blocks, Segment, Slice, grown
-from keeper.protocols.options.records import Account, Leg, Series, series_of
+from keeper.protocols.options.records import Account, Leg, Series, leg, series_of
 from keeper.units import WAD, clamp
 
 LOT: Final = 10**15  # wad: ``Clearing.LOT``; traded sizes are multiples of it
@@ -125,11 +125,11 @@ class Store:
         self.cash: NDArray[np.float32] = np.zeros(0, np.float32)  # US dollars, less what float32 may be off by
         self._rows: dict[bytes, int] = {}
         self._keys: list[bytes] = []
-        self._high: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._high: NDArray[np.int32] = np.zeros(0, np.int32)
         self._low: NDArray[np.uint64] = np.zeros(0, np.uint64)
         self._change: NDArray[np.uint32] = np.zeros(0, np.uint32)  # 0: no such account, else its change id + 1
         self._assets: NDArray[np.uint8] = np.zeros(0, np.uint8)  # length of ``collateral``
-        self._era: NDArray[np.uint32] = np.zeros(0, np.uint32)  # place in ``_eras``
+        self._era: NDArray[np.uint16] = np.zeros(0, np.uint16)  # place in ``_eras``
         self._eras: dict[int, int] = {WAD: 0}  # loss indices at which cash was last changed
         self.loss = WAD  # loss index at which ``cash`` counts
         self._beyond: dict[int, list[tuple[Blocks, int]]] = {}  # row -> blocks beside its first
@@ -184,15 +184,17 @@ class Store:
             return None
         if row in self._odd:
             return self._odd[row]
-        collateral = self.pledged.get(row) or (0,) * int(self._assets[row])
-        cash = int(self._high[row]) * WORD + int(self._low[row])
-        index = list(self._eras)[self._era[row]] if self._era[row] else WAD
-        return Account(cash, tuple(sorted(self._legs(row))), collateral, int(self._change[row]) - 1, index)
+        collateral = self.pledged.get(row) or (0,) * self._assets.item(row)
+        cash = (self._high.item(row) << 64) + self._low.item(row)
+        era = self._era.item(row)
+        index = list(self._eras)[era] if era else WAD
+        return Account(cash, self._legs(row), collateral, self._change.item(row) - 1, index)
 
-    def _legs(self, row: int) -> Iterator[Leg]:
-        for blocks, at in self._parts(row):
-            for series, lots in zip(*blocks.legs(at), strict=True):
-                yield Leg(self.listing.words[series], lots * LOT)
+    def _legs(self, row: int) -> tuple[Leg, ...]:
+        words, parts = self.listing.words, self._parts(row)
+        each = [zip(*blocks.legs(at), strict=True) for blocks, at in parts]
+        legs = [leg((words[series], lots * LOT)) for part in each for series, lots in part]
+        return tuple(legs if len(parts) == 1 else sorted(legs))  # a block is in order
 
     def _parts(self, row: int) -> Sequence[tuple[Blocks, int]]:
         return [(self.first, row), *self._beyond.get(row, ())]
@@ -201,21 +203,27 @@ class Store:
         """Write one account over what it was; None is gone. ``units``: collateral by underlying, in lots. Its row."""
         row = self._row(account)
         record = record or GONE
-        fits = all(_fits(leg.size) for leg in record.legs) and record.change_id < LONGEST
-        if fits:
+        whole, high = all(_fits(size) for _, size in record.legs), record.cash // WORD
+        if whole and record.change_id < LONGEST and abs(high) < LONGEST and self._known(record.index):
             self._odd.pop(row, None)
+            self._high[row], self._low[row] = high, record.cash % WORD
         else:
             self._odd[row] = record
-        self._high[row], self._low[row] = divmod(record.cash, WORD)
-        self._era[row] = self._eras.setdefault(record.index, len(self._eras))
-        self.cash[row] = _careful(record.cash * self.loss / record.index if record.cash > 0 else record.cash) / WAD
+        self._era[row] = self._eras.get(record.index, 0)
+        self.cash[row] = _careful(self._now(record)) / WAD
         self._change[row], self._assets[row] = (
             0 if record is GONE else record.change_id % LONGEST + 1,
             len(record.collateral),
         )
         self._pledge(row, record.collateral)
-        self.place(row, record.legs, units, whole=fits)
+        self.place(row, record.legs, units, whole=whole)
         return row
+
+    def _known(self, index: int) -> bool:
+        """Whether a loss index has, or can be given, a number."""
+        if index not in self._eras and len(self._eras) < 2**16:
+            self._eras[index] = len(self._eras)
+        return index in self._eras
 
     def _pledge(self, row: int, collateral: tuple[int, ...]) -> None:
         if any(collateral):
@@ -227,9 +235,15 @@ class Store:
         """Cash by row in float64, after its share in the losses since it last changed."""
         n = len(self)
         cash = _dollars(self._high[:n], self._low[:n])
-        if self.loss == WAD and len(self._eras) == 1:
-            return cash
-        return _share(cash, (self.loss / np.array(list(self._eras), np.float64))[self._era[:n]])
+        if self.loss != WAD or len(self._eras) > 1:
+            cash = _share(cash, (self.loss / np.array(list(self._eras), np.float64))[self._era[:n]])
+        for row, account in self._odd.items():
+            cash[row] = self._now(account) / WAD
+        return cash
+
+    def _now(self, account: Account) -> float:
+        """Cash after its share in losses, wad."""
+        return account.cash * self.loss / account.index if account.cash > 0 else account.cash
 
     def share(self, loss: int) -> None:
         """Count all cash anew, at another loss index."""
@@ -265,12 +279,12 @@ class Store:
         """Lay an account out again, with collateral as it counts now."""
         record = self.get(self.account(row))
         if record is not None:
-            self.place(row, record.legs, units, whole=row not in self._odd)
+            self.place(row, record.legs, units, whole=all(_fits(size) for _, size in record.legs))
 
     def place(self, row: int, legs: Sequence[Leg], units: Mapping[int, float], *, whole: bool = True) -> None:
         """Lay the positions of an account out in blocks, whatever it had before."""
         old = [series for blocks, at in self._parts(row) for series in blocks.legs(at)[0]]
-        groups = {u: list(group) for u, group in groupby(legs, lambda leg: leg.series >> 112 & 0xFF)}
+        groups = {u: list(group) for u, group in groupby(legs, lambda one: one[0] >> 112 & 0xFF)}
         segments = [self._segment(u, groups.get(u, ()), units.get(u, 0.0), whole) for u in sorted({*groups, *units})]
         for blocks, at in self._beyond.pop(row, ()):
             blocks.free(at)
@@ -319,7 +333,7 @@ def _key(account: int) -> bytes:
     return account.to_bytes(20 if account >> 160 == 0 else 32)
 
 
-def _dollars(high: NDArray[np.int64], low: NDArray[np.uint64]) -> NDArray[np.float64]:
+def _dollars(high: NDArray[Any], low: NDArray[np.uint64]) -> NDArray[np.float64]:
     return (high * float(WORD) + low) / WAD
 
 

@@ -1,0 +1,129 @@
+"""The margin engine by the million: kernels, scans, the slack index, memory; each beside a peer of the same run.
+
+A goal is a peer that does not move: the time, or the bytes, that a row must stay below on a machine with two cores.
+``KEEPER_BENCH_SEED`` and ``KEEPER_BENCH_SIZES`` (accounts, by commas) try other books.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from keeper.margin.scan import kernels
+from keeper.model import Key
+from keeper.protocols.options import oracle, packed
+from keeper.protocols.options.columns import ABSOLUTE, Columns
+from keeper.protocols.options.records import State
+from keeper.protocols.options.risk import Price
+from tests.bench.harness import Row, least
+from tests.worlds.crowd import SPOTS, Crowd, herd
+
+SEED = int(os.environ.get("KEEPER_BENCH_SEED", "1"))
+SIZES = tuple(int(n) for n in os.environ.get("KEEPER_BENCH_SIZES", "1000,10000,100000,1000000").split(","))
+KERNEL = 100_000  # accounts with which kernels are compared
+GOALS = ((1_000, 1e-3), (10_000, 2e-3), (100_000, 5e-3), (1_000_000, 30e-3))  # seconds of a scan of all
+CODE = "from tests.bench.scanning import resident; resident({count})"
+
+
+def crowd(count: int, kernel: str | None = None, *, index_from: int = 10**9) -> Crowd:
+    """A book of so many accounts with eight legs each in 200 series, loaded from packed answers."""
+    c = Crowd(columns=Columns(kernels.named(kernel) if kernel else None, index_from=index_from))
+    for ids, answer in herd(SEED, count):
+        packed.fill(c.columns.store, ids, answer)
+    return c
+
+
+def tick(c: Crowd, spot: float) -> None:
+    """A new price of the first underlying, a second later."""
+    c.now += 1
+    feed, _ = oracle.publish(
+        c.records[Key("feed", 0)], round(spot * 10**8), c.now, 10_000, c.now, c.records[Key("config", 0)]
+    )
+    c.records[Key("feed", 0)] = feed
+    c.ref = replace(c.ref, number=c.ref.number + 1, timestamp=c.now)
+
+
+def options_kernels() -> list[Row]:
+    """Table times positions: compiled against scipy, both on the same book."""
+    c = crowd(KERNEL)
+    _, lanes = c.columns._lanes(State(c), c.at, Price.TRIGGER)
+    blocks = c.columns.store.first
+    found = {name: kernels.named(name) for name in kernels.installed()}
+    times = least(*((lambda k=k: k.whole(blocks, lanes)) for k in found.values()), rounds=9)  # type: ignore[misc]
+    each = {name: t / KERNEL for name, t in zip(found, times, strict=True)}
+    rows = []
+    if "compiled" in each:
+        peer = "sparse" if "sparse" in each else "plain"
+        rows.append(Row("options kernel, an account (8 legs, 16 scenarios)", each["compiled"], peer, each[peer], 3))
+        rows.append(Row("the same", each["compiled"], "goal: 30 million a second", 1 / 30e6, 1))
+    if "sparse" in each:
+        rows.append(Row("scipy fallback, an account", each["sparse"], "goal: 8 million a second", 1 / 8e6, 1))
+    return rows
+
+
+def scans() -> Iterator[Row]:
+    """From a block to the names: prices, value table, all accounts."""
+    each = dict[int, float]()
+    for count in SIZES:
+        c = crowd(count)
+        [each[count]] = least(lambda c=c: c.columns.suspects(c, c.at), rounds=9)  # type: ignore[misc]
+        goal = next((goal for size, goal in GOALS if size >= count), GOALS[-1][1] * count / GOALS[-1][0])
+        yield Row(f"scan of {count:,} accounts, table included", each[count], "goal", goal, 1)
+        if count == max(SIZES):
+            yield from index(c, count)
+    few, many = sorted(SIZES)[len(SIZES) // 3], max(SIZES)
+    if many > few >= 10_000:
+        what = f"scan, an account of {many:,}"
+        yield Row(what, each[many] / many, f"of {few:,}", each[few] / few, 1.3, faster=False)
+
+
+def index(c: Crowd, count: int) -> Iterator[Row]:
+    """A move of 0.1 % after a scan, looked at through the index."""
+    indexed = c.columns
+    _, before = indexed._lanes(State(c), c.at, Price.TRIGGER)
+    indexed._index_from = 0
+    indexed._low(before)
+    tick(c, SPOTS[0] * 0.999)
+    _, after = indexed._lanes(State(c), c.at, Price.TRIGGER)
+    rows = indexed._within(after)
+    assert rows is not None, "a move of 0.1 % is beyond the index"
+    whole, ticked, block = least(
+        lambda: indexed._whole(after), lambda: indexed._low(after), lambda: indexed.suspects(c, c.at), rounds=9
+    )
+    assert (indexed._whole(after) < ABSOLUTE).sum() == len(indexed._low(after))
+    yield Row(f"a 0.1 % tick at {count:,}: {len(rows):,} looked at", ticked, "scan of all", whole, 100)
+    yield Row("the same, table included", block, "goal", 3e-3, 1)
+
+
+def memory() -> list[Row]:
+    """Resident bytes, in processes of their own."""
+    few, many = (_resident(n) for n in (KERNEL, 1_000_000))
+    slope = (many - few) / (1_000_000 - KERNEL)
+    return [
+        Row("memory of an account", slope, "goal", 250, 1, unit="B"),
+        Row("a process with 1,000,000 accounts", many / 2**20, "goal", 500, 1, unit="MiB"),
+    ]
+
+
+def _resident(count: int) -> int:
+    command = [sys.executable, "-c", CODE.format(count=count)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def resident(count: int) -> None:
+    """Print the resident bytes of this process once it has a book of so many, scanned."""
+    c = crowd(count)
+    c.columns.suspects(c, c.at)
+    with open("/proc/self/statm") as file:  # noqa: PTH123
+        print(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+
+
+def all_scans() -> list[Row]:
+    return list(chain(scans()))
+
+
+ALL: Sequence[object] = (options_kernels, all_scans, memory)
