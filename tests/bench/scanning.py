@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -53,7 +53,7 @@ def options_kernels() -> list[Row]:
     _, lanes = c.columns._lanes(State(c), c.at, Price.TRIGGER)
     blocks = c.columns.store.first
     found = {name: kernels.named(name) for name in kernels.installed()}
-    times = least(*((lambda k=k: k.whole(blocks, lanes)) for k in found.values()), rounds=9)  # type: ignore[misc]
+    times = least(*((lambda k=k: k.whole(blocks, lanes)) for k in found.values()), rounds=9)
     each = {name: t / KERNEL for name, t in zip(found, times, strict=True)}
     rows = []
     if "compiled" in each:
@@ -126,4 +126,4 @@ def all_scans() -> list[Row]:
     return list(chain(scans()))
 
 
-ALL: Sequence[object] = (options_kernels, all_scans, memory)
+ALL: Sequence[Callable[[], list[Row]]] = (options_kernels, all_scans, memory)
