@@ -152,7 +152,8 @@ class _Assembly:
         kernel = await self._kernel(node)
         purse = Purse(node, self.arming.addresses or [signer])
         parts = (kernel, self._source(urls, kernel), transactions, purse, signer, SystemClock())
-        return Keeper(Daemon(*parts, self.watchers, self.step, self.beside), kernel, node, self.replay)
+        reread = None if isinstance(self.mode, Backtest) else node.reread
+        return Keeper(Daemon(*parts, self.watchers, self.step, self.beside, reread), kernel, node, self.replay)
 
     # ── the chain ──
 

@@ -16,7 +16,7 @@ import structlog
 
 from keeper.chain.rpc import RpcError  # arrow: the one error that is neither ours nor the transport's
 from keeper.core.kernel import Kernel
-from keeper.errors import Broken, Retry
+from keeper.errors import AdapterFault, Broken, Retry
 from keeper.model import (
     Address,
     BlockBatch,
@@ -24,6 +24,7 @@ from keeper.model import (
     Effect,
     Hash,
     Outcome,
+    Reading,
     Reason,
     Record,
     Rollback,
@@ -61,15 +62,17 @@ class Daemon:
         watchers: Sequence[Watcher] = (),
         after: Callable[[BlockRef], Awaitable[bool]] = nothing,
         beside: Sequence[Callable[[], Awaitable[None]]] = (),
+        reread: Callable[[Reading, Hash], Awaitable[bytes]] | None = None,
     ) -> None:
         """``after`` runs when a head has been dealt with; a stepped chain makes its next block there, or says False.
 
-        ``beside`` are tasks that last as long as the daemon: when one fails, all of it ends.
+        ``beside`` are tasks that last as long as the daemon: when one fails, all of it ends. ``reread`` reads accounts
+        again, at a block: with it the book is audited.
         """
         self.kernel = kernel
         self._source, self._transactions, self._reader = source, transactions, reader
         self._signer, self._clock, self._watchers, self._after = signer, clock, watchers, after
-        self._beside = beside
+        self._beside, self._reread = beside, reread
         self._opening: tuple[int, int] | None = None  # block and coin (wei) at which we began to act
         self._unresolved = set[Hash]()  # intents of an earlier process that may still be mined
         self._ready = False
@@ -106,6 +109,7 @@ class Daemon:
                 self._rolled_back(event.to)
             if isinstance(event, BlockBatch) and event.head:
                 turns += await self._turn(event.ref, began)
+                await self._audit(event.ref)
                 going = await self._after(event.ref)
                 if not going or (blocks is not None and turns >= blocks):
                     return
@@ -171,6 +175,26 @@ class Daemon:
     def _open(self, coin: int) -> None:
         self._opening = self.kernel.ref.number, coin
         self.kernel.open(coin)
+
+    async def _audit(self, ref: BlockRef) -> None:
+        """Read some accounts again; where one is wrong, all. A node that cannot do this is not asked again."""
+        try:
+            for reading in self.kernel.audit() if self._reread else ():
+                if await self._corrected(reading, ref):
+                    log.error("book.diverged", block=ref.number, protocol=reading.protocol)
+                    for each in self.kernel.rereads(reading.protocol):
+                        await self._corrected(each, ref)
+        except Retry as error:
+            log.warning("audit.skipped", block=ref.number, error=str(error))
+        except (RpcError, AdapterFault) as error:
+            log.warning("audit.off", block=ref.number, error=str(error), help="the node must allow state overrides")
+            self._reread = None
+
+    async def _corrected(self, reading: Reading, ref: BlockRef) -> bool:
+        assert self._reread
+        effects = self.kernel.amend(reading, await self._reread(reading, ref.hash))
+        self._show(effects)
+        return bool(effects)
 
     async def _submit(self, effect: Send, ref: BlockRef) -> Sequence[TxEvent]:
         try:

@@ -170,6 +170,16 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """Accounts to be read again from the chain, many to a call."""
+
+    protocol: str
+    keys: tuple[Key, ...]
+    call: Call
+    code: bytes  # what stands at ``call.target`` for this call; b"" where that is deployed
+
+
+@dataclass(frozen=True, slots=True)
 class HealthReport:
     """Exact, for one account at one moment, in the protocol's money of account (options: US dollars, wad).
 

@@ -45,6 +45,7 @@ from keeper.model import (
     Moment,
     Opportunity,
     Read,
+    Reading,
     Realised,
     Reason,
     Receipt,
@@ -85,6 +86,10 @@ class Columns(Protocol):
 
     def put(self, key: Key, record: Any) -> None:
         """Follow one change; ``record`` is None when the account is gone."""
+        ...
+
+    def rolling(self, turn: int, count: int) -> Sequence[Key]:
+        """So many accounts; others each turn, and all of them in time."""
         ...
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
@@ -155,6 +160,17 @@ class Adapter(Protocol):
 
     def realised(self, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:
         """What an action really brought, from the facts of its own transaction."""
+        ...
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """An adapter whose accounts can be read again from the chain, to see whether the book is right."""
+
+    def reading(self, keys: Sequence[Key]) -> Reading: ...
+
+    def reread(self, view: View, reading: Reading, answer: bytes) -> Iterable[Delta]:
+        """Where the chain differs from the book at the same block: from what we have to what it says."""
         ...
 
 

@@ -15,7 +15,7 @@ from keeper.chain.codec import Header, malformed, octets, quantity, to_hex
 from keeper.chain.pool import Pool
 from keeper.chain.rpc import Request, Rpc, RpcError
 from keeper.errors import KeeperError, NodeUnavailable, StaleRead
-from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Read, Receipt
+from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Read, Reading, Receipt
 
 BATCH: Final = 100  # calls; larger batches gain nothing and some providers refuse them
 RANGE_SECONDS: Final = 30.0  # a log range reads far more than other calls
@@ -192,6 +192,12 @@ class Node:
         if at is not None:
             params += [{}, codec.overrides(at)]
         return _outcome(*await self._rpc.batch([("eth_call", params)]))
+
+    async def reread(self, reading: Reading, block: Hash) -> bytes:
+        """The answer to a call to code that need not be deployed (state override of ``eth_call``)."""
+        override = {to_hex(reading.call.target): {"code": to_hex(reading.code)}} if reading.code else {}
+        answer = await self._rpc.call("eth_call", codec.transaction(reading.call), codec.at_hash(block), override)
+        return octets(answer, "eth_call")
 
     async def receipt(self, tx_hash: Hash) -> Receipt | None:
         """None while pending or unknown. Whether its block is canonical is for the caller to judge."""

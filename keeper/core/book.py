@@ -8,7 +8,7 @@ those blocks".
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keeper.errors import Broken
@@ -72,6 +72,13 @@ class Book:
         if batch.first is None or batch.first == batch.ref.number:
             return batch.ref.parent == self.ref.hash
         return batch.first == self.ref.number + 1  # skipped empty blocks: only the count can be checked
+
+    def amend(self, changes: Sequence[Delta]) -> None:
+        """Correct records at the last block; rolling that back undoes it."""
+        for change in changes:
+            self._put(change.key, change.after)
+        if self._undo:
+            self._undo[-1][1].extend(changes)
 
     def rollback(self, to: BlockRef) -> None:
         """Undo blocks until ``to`` is the last one. Raises Broken, and undoes nothing, when it is none of those."""

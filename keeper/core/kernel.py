@@ -36,6 +36,7 @@ from keeper.model import (
     Moment,
     Opportunity,
     Outcome,
+    Reading,
     Reason,
     Record,
     Rollback,
@@ -46,9 +47,11 @@ from keeper.model import (
     TxState,
     Wait,
 )
-from keeper.ports import Adapter, Strategy
+from keeper.ports import Adapter, Audited, Strategy
 
 RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
+AUDITED: Final = 32  # accounts that are read again at each head
+TO_A_CALL: Final = 500  # accounts, when all are
 FAULTS: Final = (AdapterFault, ArithmeticError, LookupError, TypeError, ValueError)
 
 
@@ -192,6 +195,36 @@ class Kernel:
 
     def _desk(self, protocol: str) -> Desk:
         return next(desk for desk in self.desks if desk.adapter.name == protocol)
+
+    # ── is the book right? ──
+
+    def audit(self) -> list[Reading]:
+        """A rolling sample of the accounts of each protocol that can be read again, at the last block."""
+        found = list[Reading]()
+        for desk in self.desks:
+            keys = desk.book.columns.rolling(self.ref.number, AUDITED)
+            if keys and isinstance(desk.adapter, Audited):
+                found.append(desk.adapter.reading(keys))
+        return found
+
+    def rereads(self, protocol: str) -> Iterator[Reading]:
+        """All accounts of one protocol."""
+        desk = self._desk(protocol)
+        if isinstance(desk.adapter, Audited):
+            keys = [key for kind in desk.book.columns.kinds for key in desk.book.keys(kind)]
+            yield from (desk.adapter.reading(keys[at : at + TO_A_CALL]) for at in range(0, len(keys), TO_A_CALL))
+
+    def amend(self, reading: Reading, answer: bytes) -> list[Effect]:
+        """What the chain says of them is right; nothing where the book says the same."""
+        desk = self._desk(reading.protocol)
+        wrong = list(desk.adapter.reread(desk.book, reading, answer)) if isinstance(desk.adapter, Audited) else []
+        if not wrong:
+            return []
+        before = desk.holdings()
+        desk.book.amend(wrong)
+        self.ledger.change(self.ref.number, before, desk.holdings(), "audit")
+        accounts = " ".join(f"0x{change.key.id:x}" for change in wrong)
+        return [Record(self.ref.number, "book.diverged", {"protocol": reading.protocol, "accounts": accounts})]
 
     # ── deciding ──
 

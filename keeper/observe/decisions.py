@@ -27,6 +27,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "block.applied": "a block is in the book",
         "block.rolled_back": "blocks above this one are no longer canonical",
+        "book.diverged": "accounts were found to be others on chain than in the book, and were corrected",
         "block.gap": "blocks were not delivered and are being fetched",
         "chain.fact": "something happened on chain that is remembered but no state",
         "account.unhealthy": "exact health fell below the requirement",

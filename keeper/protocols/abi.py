@@ -45,13 +45,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Contract:
-    """One contract: its functions, events and errors by name, and its creation code."""
+    """One contract: its functions, events and errors by name, and its code, before and after creation."""
 
     name: str
     functions: Mapping[str, Entry]
     events: Mapping[str, Entry]
     errors: Mapping[str, Entry]
     bytecode: bytes
+    runtime: bytes = b""  # what stands on chain, where it has no immutables
 
     def call(self, function: str, *args: Any) -> bytes:
         """Call data."""
@@ -95,7 +96,7 @@ class Contract:
             return None
 
 
-def parse(name: str, abi: Sequence[Mapping[str, Any]], bytecode: str = "") -> Contract:
+def parse(name: str, abi: Sequence[Mapping[str, Any]], bytecode: str = "", runtime: str = "") -> Contract:
     """A contract from the JSON of its compiler."""
     kinds: dict[str, dict[str, Entry]] = {"function": {}, "event": {}, "error": {}}
     for item in abi:
@@ -103,7 +104,9 @@ def parse(name: str, abi: Sequence[Mapping[str, Any]], bytecode: str = "") -> Co
         if kind in kinds:
             entry = _entry(item)
             kinds[kind][entry.name] = entry
-    return Contract(name, kinds["function"], kinds["event"], kinds["error"], bytes.fromhex(bytecode))
+    return Contract(
+        name, kinds["function"], kinds["event"], kinds["error"], bytes.fromhex(bytecode), bytes.fromhex(runtime)
+    )
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:
@@ -128,4 +131,4 @@ def _type(item: Mapping[str, Any]) -> str:
 def load(package: str) -> Mapping[str, Contract]:
     """All contracts of ``artifacts.json`` in a package."""
     built = json.loads(files(package).joinpath("artifacts.json").read_text())
-    return {name: parse(name, c["abi"], c["bytecode"]) for name, c in built["contracts"].items()}
+    return {name: parse(name, c["abi"], c["bytecode"], c["runtime"]) for name, c in built["contracts"].items()}

@@ -66,6 +66,9 @@ class Blind(MorphoBlue):
 class _Closed:
     kinds = ()
 
+    def rolling(self, turn: int, count: int) -> Sequence[Key]:
+        return ()
+
     def get(self, key: Key) -> Any: ...
 
     def keys(self, kind: str) -> Iterator[Key]:

@@ -54,6 +54,9 @@ class Screen:
         elif key in self._rows:
             self._drop(key)
 
+    def rolling(self, turn: int, count: int) -> Sequence[Key]:
+        return [self._keys[(turn * count + i) % len(self._keys)] for i in range(min(count, len(self._keys)))]
+
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """In the order of the keys. Markets that cannot be valued have none: nothing is known about them."""
         debt, limit = self._sums(view, at)

@@ -26,6 +26,7 @@ from keeper.model import (
     Moment,
     Opportunity,
     Read,
+    Reading,
     Realised,
     Reason,
     Skip,
@@ -33,7 +34,7 @@ from keeper.model import (
 )
 from keeper.ports import View
 from keeper.protocols.desk import reason
-from keeper.protocols.options import book, offers
+from keeper.protocols.options import book, offers, packed
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.describe import describe
@@ -44,6 +45,10 @@ from keeper.protocols.options.risk import Health, Market, Portfolio, Price, cash
 from keeper.protocols.options.settings import Settings
 from keeper.protocols.options.slices import cut, merge
 from keeper.units import WAD, div_up, mul_up
+
+READER: Final = bytes.fromhex("4b6565706572526561646572000000000000000000")[
+    :20
+]  # an address nobody has: "KeeperReader"
 
 # What each revert means to us; custom errors by name.
 REVERTS: Final = {
@@ -104,6 +109,20 @@ class Options:
             h = _at_both(h, pf, trigger, spot)
         kinder = h if h.healthy else _phased(view, h, pf, at)
         return HealthReport(key, at, kinder.equity, kinder.mm, h.worst)
+
+    # ── is the book right? ──
+
+    def reading(self, keys: Sequence[Key]) -> Reading:
+        reader = CONTRACTS["Reader"]
+        data = reader.call("read", self.settings.contracts.clearing, [key.id for key in keys])
+        return Reading(self.name, tuple(keys), Call(READER, data), reader.runtime)
+
+    def reread(self, view: View, reading: Reading, answer: bytes) -> Iterable[Delta]:
+        clearing = State(view).clearing()
+        for key, theirs in zip(reading.keys, packed.accounts(answer, len(reading.keys)), strict=True):
+            ours = view.get(key)
+            if packed.differ(ours, theirs, clearing):
+                yield Delta(key, ours, theirs)
 
     # ── what can be done ──
 

@@ -77,6 +77,10 @@ class Columns:
     def keys(self, kind: str) -> Iterator[Key]:
         return (Key(kind, account) for account in sorted(self.store.accounts()))
 
+    def rolling(self, turn: int, count: int) -> Sequence[Key]:
+        rows = len(self.store)
+        return [Key("account", self.store.account((turn * count + i) % rows)) for i in range(min(count, rows))]
+
     def _units(self, account: Account) -> Mapping[int, float]:
         return market.units(account.collateral, self._collaterals)
 

@@ -7,13 +7,14 @@ assets   one word each of those held, native units
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keeper.errors import AdapterFault
-from keeper.protocols.options.records import Account, unpack_leg
+from keeper.protocols.options.records import Account, Clearing, unpack_leg
+from keeper.protocols.options.risk import cash_of
 from keeper.protocols.options.store import LOT, Plain, Store
 from keeper.units import WAD
 
@@ -128,6 +129,16 @@ def _lots(high: Words, low: Words) -> tuple[NDArray[np.int64], NDArray[np.bool_]
     return lots, small & (back == low)
 
 
-def batches(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """So many accounts to a call."""
-    return (ids[at : at + size] for at in range(0, len(ids), size))
+def differ(ours: Account | None, theirs: Account, clearing: Clearing) -> bool:
+    """Whether the chain's account, read at the current loss index, is another than the book's."""
+    mine = ours or Account(0, (), (), 0)
+    return (cash_of(mine, clearing), mine.legs, _held(mine), mine.change_id) != (
+        theirs.cash,
+        theirs.legs,
+        _held(theirs),
+        theirs.change_id,
+    )
+
+
+def _held(account: Account) -> dict[int, int]:
+    return {asset: amount for asset, amount in enumerate(account.collateral) if amount}
