@@ -11,9 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
+import numpy as np
+
 from keeper.margin.scan import kernels
+from keeper.margin.scan.lending import Positions
 from keeper.model import Key
 from keeper.protocols.options import oracle, packed
 from keeper.protocols.options.columns import ABSOLUTE, Columns
@@ -99,6 +103,19 @@ def index(c: Crowd, count: int) -> Iterator[Row]:
     yield Row("the same, table included", block, "goal", 3e-3, 1)
 
 
+def lending() -> list[Row]:
+    """Up to four entries of collateral and two of debt, of 16 assets."""
+    dice, positions = np.random.default_rng(SEED), Positions(4, 2)
+    sides = [(dice.integers(0, 16, (n, KERNEL)), dice.random((n, KERNEL))) for n in (4, 2)]
+    positions.fill(*sides)
+    rates = dice.random(16), dice.random(16)
+    quick, plain = least(*(partial(positions.sums, *rates, compiled=c) for c in (True, False)), rounds=25)
+    return [
+        Row("lending kernel, an account (4 + 2 entries)", quick / KERNEL, "goal: 150 million a second", 1 / 150e6, 1),
+        Row("the same", quick / KERNEL, "numpy", plain / KERNEL, 2),
+    ]
+
+
 def memory() -> list[Row]:
     """Resident bytes, in processes of their own."""
     few, many = (_resident(n) for n in (KERNEL, 1_000_000))
@@ -126,4 +143,4 @@ def all_scans() -> list[Row]:
     return list(chain(scans()))
 
 
-ALL: Sequence[Callable[[], list[Row]]] = (options_kernels, all_scans, memory)
+ALL: Sequence[Callable[[], list[Row]]] = (options_kernels, all_scans, lending, memory)

@@ -55,7 +55,8 @@ def _add(h: Health, rows: Array, b: Slice, t: Table, lot: float, units: Floats) 
     losses = np.maximum(0.0, -(np.minimum(carried, 0.0) + value[:, None] * t.moves[u])) * r.scenarios.weight
     losses = np.where(value[:, None] != 0, losses, np.maximum(0.0, -carried) * r.scenarios.weight)
     naked, shorts = np.maximum(-calls, 0.0) + np.maximum(-puts, 0.0), np.maximum(-size, 0.0).sum(axis=1)
-    both = r.size * (delta * price) ** 2 / r.depths[u] + price * (r.floor_naked * naked + r.doubt * doubt)
+    depths = np.append(r.depths, np.full(len(t.moves) - len(r.depths), np.inf))
+    both = r.size * (delta * price) ** 2 / depths[u] + price * (r.floor_naked * naked + r.doubt * doubt)
     cuts = np.array([_cut(t, under) for under in range(len(t.moves))])[u]
     np.add.at(h.equity, rows, worth + value)
     np.add.at(h.gross, rows, (np.abs(size).sum(axis=1) + units) * price)

@@ -155,7 +155,7 @@ def lanes(t: Table, lot: float) -> Lanes:
         parameters[u] = (
             price,
             r.factor[0],
-            r.size / r.depths[u],
+            r.size / r.depths[u] if u < len(r.depths) else 0.0,
             _cut(r, u),
             r.floor_gross[0],
             r.floor_naked,

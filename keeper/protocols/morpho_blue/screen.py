@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from keeper.margin.scan.lending import Positions
 from keeper.model import Key, Moment
 from keeper.ports import View
 from keeper.protocols.morpho_blue.maths import ORACLE_PRICE_SCALE, VIRTUAL_ASSETS, VIRTUAL_SHARES
@@ -25,8 +26,6 @@ from keeper.units import WAD
 MARGIN: Final = 1e-12  # of the debt
 SLACK: Final = 3.0  # smallest units of the loan token
 
-ROW: Final = np.dtype([("market", np.int32), ("shares", np.float64), ("collateral", np.float64)])
-
 
 class Screen:
     """Implements ``ports.Columns``: one row per borrower; ``_keys[row]`` names it."""
@@ -35,7 +34,7 @@ class Screen:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._table = np.zeros(64, ROW)
+        self._positions = Positions(1, 1)  # a market is an asset on either side
         self._keys: list[Key] = []
         self._rows: dict[Key, int] = {}
         self._markets: dict[Key, int] = {}  # in the order of the column ``market``
@@ -70,9 +69,9 @@ class Screen:
 
     def _sums(self, view: View, at: Moment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Per row: what is owed and what may be owed, loan assets; NaN where the market cannot be valued."""
-        rows = self._table[: len(self._keys)]
         owed, power = self._rates(view, at)
-        return rows["shares"] * owed[rows["market"]], rows["collateral"] * power[rows["market"]]
+        limit, debt = self._positions.sums(power, owed)
+        return debt, limit
 
     def _rates(self, view: View, at: Moment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Per market: loan assets owed per share, and lent per collateral asset; NaN compares as never suspect."""
@@ -89,14 +88,12 @@ class Screen:
         row = self._rows.setdefault(key, len(self._keys))
         if row == len(self._keys):
             self._keys.append(key)
-            if row == len(self._table):
-                self._table = np.resize(self._table, 2 * row)
         market = self._markets.setdefault(market_of(key), len(self._markets))
-        self._table[row] = (market, float(position.shares), float(position.collateral))
+        self._positions.put(row, [(market, float(position.collateral))], [(market, float(position.shares))])
 
     def _drop(self, key: Key) -> None:
         """Move the last row into the gap."""
         row, last = self._rows.pop(key), self._keys.pop()
+        self._positions.drop(row)
         if last != key:
-            self._table[row] = self._table[len(self._keys)]
             self._keys[row], self._rows[last] = last, row
