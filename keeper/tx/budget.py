@@ -46,6 +46,7 @@ class Budget:
         self._wall, self._monotonic = wall, monotonic
         self._now = 0
         self._charges: dict[tuple[Address, int], Charge] = {}
+        self._total = 0  # wei of all charges: no window holds more
         self._signed: deque[float] = deque()
 
     def at(self, timestamp: int) -> None:
@@ -61,11 +62,12 @@ class Budget:
             raise Refused(Reason.RISK_TX_LIMIT, f"worst case {worst} wei, at most {limits.tx_cost}")
         mine = self._charges.get((key, nonce))
         reserved = max(reserved, mine.cost if mine else 0)
+        highest = self._total - (mine.cost if mine else 0) + reserved
         for most, seconds in ((limits.hour_cost, HOUR), (limits.day_cost, DAY)):
-            if most is not None and self.spent(seconds, but=mine) + reserved > most:
+            if most is not None and highest > most and self.spent(seconds, but=mine) + reserved > most:
                 raise Refused(Reason.RISK_DAY_LIMIT, f"{reserved} wei more in {seconds} s, at most {most} in all")
         self._count()
-        self._charges[key, nonce] = Charge(self._now, self._time(), reserved, open=True)
+        self._put((key, nonce), Charge(self._now, self._time(), reserved, open=True))
 
     def in_time(self, deadline: int | None) -> None:
         """Raises Broken unless a call's own deadline is near enough."""
@@ -78,7 +80,7 @@ class Budget:
         paid = flight.cost
         at = flight.at if flight.receipt is None else max(flight.at, flight.receipt.block.timestamp)
         reserved = max(flight.worst_cost, self._reserve)
-        self._charges[key, flight.nonce] = Charge(at, flight.wall, reserved if paid is None else paid, paid is None)
+        self._put((key, flight.nonce), Charge(at, flight.wall, reserved if paid is None else paid, paid is None))
 
     def load(self, key: Address, flights: Iterable[Flight]) -> None:
         """What an earlier process spent with a key, and what it left open."""
@@ -99,7 +101,12 @@ class Budget:
         now, wall = self._now, self._time()
         gone = [n for n, c in self._charges.items() if not c.open and now - c.at >= DAY and wall - c.wall >= DAY]
         for key in gone:
-            del self._charges[key]
+            self._total -= self._charges.pop(key).cost
+
+    def _put(self, nonce: tuple[Address, int], charge: Charge) -> None:
+        before = self._charges.get(nonce)
+        self._total += charge.cost - (before.cost if before else 0)
+        self._charges[nonce] = charge
 
     def _count(self) -> None:
         """One signature more in this minute."""

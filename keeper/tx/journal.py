@@ -27,7 +27,7 @@ _OPEN: Final = (
 )
 _REVERTED: Final = (  # acts that were mined, the latest first: reverted or not, and the fee in wei
     "SELECT r.ok, r.gas_used, r.gas_price FROM receipt r JOIN attempt a ON a.hash = r.hash "
-    "JOIN intent i ON i.id = r.intent WHERE a.kind = 'act' AND i.rowid > ? ORDER BY r.block DESC, a.nonce DESC LIMIT ?"
+    "JOIN intent i ON i.id = r.intent WHERE a.kind = 'act' AND i.rowid > ? ORDER BY r.block DESC LIMIT ?"
 )
 _FAILED: Final = (
     "SELECT count(*) FROM plan p JOIN receipt r ON r.intent = p.intent JOIN attempt a ON a.hash = r.hash "

@@ -65,6 +65,7 @@ CREATE INDEX terms ON term (epoch);
 CREATE TRIGGER term_rises BEFORE INSERT ON term WHEN NEW.epoch < (SELECT max(epoch) FROM term)
     BEGIN SELECT RAISE(ABORT, 'signed in a later term already'); END;
 """,
+    "CREATE INDEX receipts_at ON receipt (block);",  # the latest losses, without looking at all that ever happened
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 CHECKED: Final = ("meta", "memo", "intent", "nonce", "attempt", "receipt", "plan", "term")

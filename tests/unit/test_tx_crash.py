@@ -14,7 +14,7 @@ import pytest
 from keeper.errors import Broken, KeeperError, Misconfigured, RiskHalt
 from keeper.tx import reading, rows
 from keeper.tx.fees import Fees
-from keeper.tx.journal import Journal
+from keeper.tx.journal import _REVERTED, Journal
 from keeper.tx.rows import Attempt, AttemptKind, Flight
 from keeper.units import GWEI
 from tests.unit.tx_rig import BINDING, SETTINGS, S, guarded, intent
@@ -309,6 +309,11 @@ def test_a_thousand_open_records_are_read_in_seconds_and_years_of_final_ones_cos
             journal.advance(done, "final", 9, settled=True)
         plan = journal.ask("EXPLAIN QUERY PLAN SELECT * FROM intent i WHERE i.settled = 0")
         assert "USING INDEX unsettled" in plan[0][3]
+        plans = journal.ask(f"EXPLAIN QUERY PLAN {_REVERTED}", 0, 100)
+        assert ("USING INDEX receipts_at" in plans[0][3], [p for p in plans if "TEMP B-TREE FOR ORDER BY" in p[3]]) == (
+            True,
+            [],
+        )
         assert journal.flights() == []
 
 

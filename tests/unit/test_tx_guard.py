@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 import rlp  # type: ignore[import-untyped]
+from eth_abi.abi import decode
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keeper.errors import Broken
 from keeper.model import Call, Reason
 from keeper.protocols.abi import load
-from keeper.protocols.desk import APPROVE, terms, through
+from keeper.protocols.desk import APPROVE, _ran, terms, through
 from keeper.tx import rlp as mine
 from keeper.tx.budget import Budget
 from keeper.tx.guard import APPROVALS, Forbidden, Guard, read
@@ -175,9 +176,21 @@ def test_a_call_that_the_chain_would_not_hold_to_its_terms_is_forbidden(calls: A
         guard(allowed={(DESK, data[:4]): terms}).check(payload(data=data))
 
 
-def test_a_call_that_cannot_be_read_is_forbidden() -> None:
+@given(st.data())
+def test_a_call_that_is_cut_off_cannot_be_read(data: st.DataObject) -> None:
+    whole = ran(("bid", 7), ("swap", 1))
+    length = data.draw(st.integers(0, len(whole) - 61))
     with pytest.raises(ValueError, match="cannot be read"):
-        terms(ran(("flag", 1))[:70])
+        terms(whole[:length])
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=20, max_size=20), st.binary(max_size=200)), max_size=4), st.integers(0, 2**64)
+)
+def test_what_is_run_is_read_as_the_general_decoder_reads_it(calls: list[tuple[bytes, bytes]], deadline: int) -> None:
+    made = through(DESK)(tuple(Call(target, data) for target, data in calls), deadline).data
+    found, _, late = decode(CONTRACTS["Desk"].functions["run"].inputs, made[4:])
+    assert _ran(made) == ([(bytes.fromhex(target[2:]), data) for target, data in found], late)
 
 
 @pytest.mark.fault("T32", "S25")
