@@ -9,6 +9,7 @@ import {Fixed} from "./lib/Fixed.sol";
 import {Oracle} from "./Oracle.sol";
 import {Params} from "./Params.sol";
 import {Risk} from "./Risk.sol";
+import {Sealed} from "./Sealed.sol";
 
 /// @title Liquidator
 /// @notice Sells accounts that do not hold their maintenance requirement.
@@ -90,6 +91,7 @@ contract Liquidator {
     error ChangedMeanwhile(uint256 expected, uint256 actual);
     error NothingToDo();
     error OverCap(uint256 used, uint256 cap);
+    error SealedStage(uint256 account);
 
     /* ------------------------------------------------------------------------------------------------------
                                                      STORAGE
@@ -105,7 +107,8 @@ contract Liquidator {
 
     mapping(uint256 account => Auction) public auctions;
     mapping(address who => bool) public backstop;
-    address public waterfall; //    set once
+    address public waterfall; //    set once, with
+    Sealed public sealedBids;
     uint40 internal epochStart; //  block time
     uint104 internal fundSpent; //  usd, in this epoch
     uint104 internal taken; //      usd of requirement, in this epoch
@@ -119,10 +122,10 @@ contract Liquidator {
         return Blob.auction(params.auctionAt(version));
     }
 
-    /// @notice Name the contract behind this one, once and for all.
-    function setWaterfall(address to) external {
+    /// @notice Name the contracts around this one, once and for all.
+    function setModules(address waterfall_, Sealed sealed_) external {
         if (msg.sender != params.governor() || waterfall != address(0)) revert Unauthorised();
-        waterfall = to;
+        (waterfall, sealedBids) = (waterfall_, sealed_);
     }
 
     modifier onlyWaterfall() {
@@ -155,6 +158,7 @@ contract Liquidator {
         AuctionParams memory p = _params(a.version);
         (uint256 t,) = _elapsed(a, 15); // every underlying there can be
         if (t < p.t1 + p.t2) revert NotYet(account);
+        _endStage(account, a);
         (a.curedAt, a.since, a.started) = (0, 0, 0);
         emit Restarted(account, msg.sender);
         _start(account, a, scenario);
@@ -243,6 +247,7 @@ contract Liquidator {
     }
 
     function _end(uint256 account, Auction storage a) internal {
+        _endStage(account, a);
         a.flaggedAt = 0;
         clearing.setFlag(account, false);
         clearing.note(account, 0);
@@ -370,7 +375,21 @@ contract Liquidator {
         returns (uint256 fraction, int256 paid)
     {
         _may(account, bidder, expected);
-        Standing memory s = standing(account);
+        _public(account);
+        return _buy(account, bidder, most, limit, standing(account));
+    }
+
+    /// @dev No sealed stage stands in the way.
+    function _public(uint256 account) internal view {
+        (AuctionParams memory p, uint256 flaggedAt, uint256 t) = sealedClock(account);
+        Sealed.Phase phase = sealedBids.phase(p, account, flaggedAt, t);
+        if (phase != Sealed.Phase.None && phase != Sealed.Phase.Over) revert SealedStage(account);
+    }
+
+    function _buy(uint256 account, uint256 bidder, uint256 most, int256 limit, Standing memory s)
+        internal
+        returns (uint256 fraction, int256 paid)
+    {
         _turn(s.p);
         fraction = Math.min(most, s.offer.fmax);
         if (fraction < s.p.minSlice) revert NothingToDo();
@@ -422,6 +441,40 @@ contract Liquidator {
         _end(account, a);
         a.curedAt = 0;
         emit Closed(account);
+    }
+
+    /* ------------------------------------------------------------------------------------------------------
+                                                  SEALED STAGE
+    ------------------------------------------------------------------------------------------------------ */
+
+    /// @notice The clock of the sealed stage: live seconds since the flag. An auction that continues an earlier clock,
+    /// after a cure, has no sealed stage: commitTime is 0.
+    function sealedClock(uint256 account) public view returns (AuctionParams memory p, uint256 flaggedAt, uint256 t) {
+        Auction storage a = auctions[account];
+        flaggedAt = a.flaggedAt;
+        if (flaggedAt == 0) return (p, 0, 0);
+        p = _params(a.version);
+        if (a.since != flaggedAt) p.commitTime = 0;
+        if (p.commitTime != 0) (t,) = _elapsed(a, 15);
+    }
+
+    /// @notice Maintenance requirement of an account in auction, usd: what a bond is a share of.
+    function requirement(uint256 account) external view returns (uint256) {
+        Auction storage a = _running(account);
+        return risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario).mm;
+    }
+
+    /// @notice Fill a sealed bid at its own discount.
+    function fill(uint256 account, uint256 bidder, uint256 most, uint256 rho) external returns (uint256 fraction) {
+        if (msg.sender != address(sealedBids)) revert Unauthorised();
+        Standing memory s = standing(account);
+        s.offer = _offer(s.health, s.p, rho, s.left);
+        (fraction,) = _buy(account, bidder, most, type(int256).max, s);
+    }
+
+    function _endStage(uint256 account, Auction storage a) internal {
+        (AuctionParams memory p,, uint256 t) = sealedClock(account);
+        if (p.commitTime != 0) sealedBids.ended(account, a.flaggedAt, t > p.commitTime + p.revealTime);
     }
 
     /* ------------------------------------------------------------------------------------------------------
