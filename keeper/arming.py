@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from eth_utils.crypto import keccak
+
 from keeper.core.planner import Limits as Planning
 from keeper.errors import Misconfigured, SecretUnusable
 from keeper.model import Address, Hash, Route
@@ -89,6 +91,7 @@ class Arming:
         self.budget = Budget(self.tuned.limits, self.tuned.fees.noop_ceiling, wall)
         self.switch = Switch(settings.keeper.state / SWITCH) if live else Switch()
         self.signers: list[LocalSigner | RemoteSigner] = []
+        self.secret = b""  # of the first key here: what sealed bids are salted with; a remote key makes none
 
     @property
     def addresses(self) -> list[Address]:
@@ -107,7 +110,9 @@ class Arming:
 
     def _signer(self, signer: Signer, chain_id: int, allowed: Allowed | None) -> LocalSigner | RemoteSigner:
         if signer.remote is None or signer.address is None:
-            return local_signer(key_of(signer, chain_id), chain_id, allowed, self.budget)
+            key = key_of(signer, chain_id)
+            self.secret = self.secret or bytes(keccak(b"keeper sealed bids" + key.reveal()))
+            return local_signer(key, chain_id, allowed, self.budget)
         address, tls = bytes.fromhex(signer.address[2:]), None
         if signer.certificate is not None and signer.certificate_key is not None:
             tls = mutual_tls(signer.certificate, signer.certificate_key, signer.authority)

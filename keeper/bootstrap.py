@@ -233,6 +233,7 @@ class _Assembly:
         if desk is not None:
             said = await node.call(owner(desk), self.arming.addresses[0], None)
             self.arming.refuse_owner(said.data[-20:])
+        self.desks = [(_armed(adapter, self.arming.secret, chain_id), wise) for adapter, wise in self.desks]
         return self.arming.addresses[0]
 
     async def _transactions(self, node: Node, executor: Executor, signer: Address) -> Transactions:
@@ -316,6 +317,13 @@ def _only(settings: Settings) -> tuple[str, Chain]:
     if len(settings.chains) != 1:
         raise Misconfigured(f"{len(settings.chains)} chains are configured", help="one keeper serves one chain")
     return next(iter(settings.chains.items()))
+
+
+def _armed(adapter: Adapter, secret: bytes, chain_id: int) -> Adapter:
+    """An adapter that makes sealed bids gets what it hides them with."""
+    arm = getattr(adapter, "armed", None)
+    armed: Adapter = arm(secret, chain_id) if arm else adapter
+    return armed
 
 
 def _desk(desks: Sequence[tuple[Adapter, Sequence[Strategy]]]) -> Address | None:

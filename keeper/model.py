@@ -209,6 +209,16 @@ class Kind(StrEnum):
     BID = "bid"  # buy from a running auction
     TAKEOVER = "takeover"  # backstop: whole account at a fixed discount
     LIQUIDATE = "liquidate"  # repay and seize at once
+    COMMIT = "commit"  # sealed bid: the hash and a bond
+    REVEAL = "reveal"  # sealed bid: open it
+    AWARD = "award"  # sealed bids: have ours filled
+    IMPROVE = "improve"  # prove a worse scenario of a running auction
+    CURE = "cure"  # end the auction of an account that is healthy again
+    RESTART = "restart"  # begin an auction again that came to its end unsold
+    CLOSE_OUT = "close_out"  # close what nobody bought against its counterparties
+    DELEVERAGE = "deleverage"  # serve the queue of an insolvent account
+    SOCIALISE = "socialise"  # have the rest of a loss shared
+    SETTLE = "settle"  # pay out what has expired
     HEDGE = "hedge"  # bring own delta back into its band
     TOP_UP = "top_up"  # bring own margin back above its floor
 

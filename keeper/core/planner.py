@@ -11,9 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from keeper.core.scanner import UPKEEP
+from keeper.core.scanner import DUTIES, UNPAID, UPKEEP
 from keeper.core.selection import Item, Room, Selected, Worst, select
-from keeper.model import Action, Call, Capital, Decision, Moment, Needs, Opportunity, Reason, Skip, TxIntent, Wait
+from keeper.model import (
+    Action,
+    Call,
+    Capital,
+    Decision,
+    Kind,
+    Moment,
+    Needs,
+    Opportunity,
+    Reason,
+    Skip,
+    TxIntent,
+    Wait,
+)
 from keeper.ports import Adapter, View
 
 TX_GAS: Final = 2**24  # most gas of one transaction (EIP-7825)
@@ -47,7 +60,8 @@ def choose(
     plan = _Plan(adapter, view, at, list(inflight), limits)
     wanted = [d.opportunity for d in decisions if not isinstance(d, Wait | Skip)]
     plan.upkeep([o for o in wanted if o.kind in UPKEEP])
-    plan.best([o for o in wanted if o.kind not in UPKEEP])
+    plan.best([o for o in wanted if o.kind not in UNPAID])
+    plan.upkeep([o for o in wanted if o.kind in DUTIES])
     return [d if isinstance(d, Wait | Skip) else plan.verdict(d) for d in decisions]
 
 
@@ -147,7 +161,7 @@ class _Plan:
 
     def _alone(self, o: Opportunity) -> Reason | None:
         """What stands against it whatever else is done."""
-        if o.kind not in UPKEEP and o.expected < self.limits.min_profit:
+        if o.kind not in UNPAID and o.expected < self.limits.min_profit:
             return Reason.BELOW_MIN_PROFIT
         gas = gas_limit(o)
         if gas > TX_GAS or gas * (o.at.base_fee + self.limits.tip) > self.limits.max_fee:
@@ -207,6 +221,8 @@ def intent(action: Action, call: Call, at: Moment, limits: Limits, name: Callabl
         valid_until=min(o.expires, at.timestamp + limits.horizon),
         purpose=name(o),
         at=at,
+        subject=f"{o.protocol} {o.key.kind} 0x{o.key.id:x}",
+        urgent=o.kind not in (Kind.TOP_UP, Kind.HEDGE, *DUTIES),
     )
 
 
@@ -218,7 +234,7 @@ def gas_limit(o: Opportunity) -> int:
 def _highest_fee(o: Opportunity, at: Moment, limits: Limits) -> int:
     """Wei per gas: twice the base fee, and for a profitable action as much as a share of the profit allows."""
     usual = 2 * at.base_fee + limits.tip
-    if o.kind in UPKEEP or o.costs.gas <= 0:
+    if o.kind in UNPAID or o.costs.gas <= 0:
         return 2 * usual
     spare = max(0, o.net) // limits.fee_share
     return max(usual, (at.base_fee + limits.tip) * (o.costs.gas + spare) // o.costs.gas)

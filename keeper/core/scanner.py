@@ -7,13 +7,23 @@ from dataclasses import replace
 
 from keeper.model import Kind, Opportunity, Reason
 
-UPKEEP = (Kind.TOP_UP, Kind.HEDGE)
+UPKEEP = (Kind.REVEAL, Kind.TOP_UP, Kind.HEDGE)  # first: the one has a deadline, the others are our own house
+DUTIES = (  # last: they cost gas, and the market is better for them
+    Kind.IMPROVE,
+    Kind.CURE,
+    Kind.RESTART,
+    Kind.CLOSE_OUT,
+    Kind.DELEVERAGE,
+    Kind.SOCIALISE,
+    Kind.SETTLE,
+)
+UNPAID = (*UPKEEP, *DUTIES)
 
 
 def rank(found: Iterable[Opportunity], busy: Collection[bytes], resting: Collection[bytes]) -> list[Opportunity]:
     """Upkeep first, then by expected profit per gas, then by id. ``busy`` is in flight, ``resting`` has just failed."""
     marked = (_marked(o, busy, resting) for o in found)
-    return sorted(marked, key=lambda o: (UPKEEP.index(o.kind) if o.kind in UPKEEP else 2, -o.per_gas, o.id))
+    return sorted(marked, key=lambda o: (UPKEEP.index(o.kind) if o.kind in UPKEEP else len(UPKEEP), -o.per_gas, o.id))
 
 
 def _marked(o: Opportunity, busy: Collection[bytes], resting: Collection[bytes]) -> Opportunity:

@@ -37,6 +37,7 @@ class Deployment:
     clearing: Address
     liquidator: Address
     waterfall: Address
+    sealed: Address
     tokens: tuple[Address, ...]
     pools: tuple[Address, ...]
 
@@ -124,11 +125,12 @@ def deploy(
     liquidator = driver.deploy(governor, c["Liquidator"], clearing)
     pools = [driver.deploy(governor, c["SpotPool"], token, tokens[0]) for token in tokens[1:]]
     waterfall = driver.deploy(governor, c["Waterfall"], liquidator)
+    sealed = driver.deploy(governor, c["Sealed"], liquidator)
     driver.send(governor, oracle, c["Oracle"].call("addTripper", clearing))
-    driver.send(governor, clearing, c["Clearing"].call("setEngines", [liquidator, waterfall]))
-    driver.send(governor, liquidator, c["Liquidator"].call("setWaterfall", waterfall))
+    driver.send(governor, clearing, c["Clearing"].call("setEngines", [liquidator, waterfall, sealed]))
+    driver.send(governor, liquidator, c["Liquidator"].call("setModules", waterfall, sealed))
     for token in tokens[1:]:
         driver.send(governor, clearing, c["Clearing"].call("list", token))
     driver.send(governor, params, c["Params"].call("propose", sets.as_abi()))
     driver.send(governor, params, c["Params"].call("accept", 1))
-    return Deployment(block, oracle, params, risk, clearing, liquidator, waterfall, tuple(tokens), tuple(pools))
+    return Deployment(block, oracle, params, risk, clearing, liquidator, waterfall, sealed, tuple(tokens), tuple(pools))

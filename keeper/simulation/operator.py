@@ -43,6 +43,14 @@ protocols = ["options"]
 use       = "strategies.instant:Instant"
 protocols = ["options"]
 
+[strategies.sealed]
+use       = "strategies.sealed:Sealed"
+protocols = ["options"]
+
+[strategies.steward]
+use       = "strategies.steward:Steward"
+protocols = ["options"]
+
 [strategies.dutch]
 use       = "strategies.dutch:Dutch"
 protocols = ["options"]
@@ -84,7 +92,8 @@ def configure(world: World, folder: Path) -> Path:
 def _contracts(world: World) -> str:
     c = world.contracts
     single = {
-        name: f'"0x{getattr(c, name).hex()}"' for name in ("clearing", "liquidator", "oracle", "params", "waterfall")
+        name: f'"0x{getattr(c, name).hex()}"'
+        for name in ("clearing", "liquidator", "oracle", "params", "waterfall", "sealed")
     }
     lists = {name: ", ".join(f'"0x{a.hex()}"' for a in getattr(c, name)) for name in ("tokens", "pools")}
     pairs = {**single, **{name: f"[{value}]" for name, value in lists.items()}, "since": c.since}

@@ -8,8 +8,10 @@ from hashlib import blake2b
 from typing import Final
 
 from keeper.model import Call, Moment
-from keeper.protocols.options import auction
+from keeper.protocols.options import auction, sealed
 from keeper.protocols.options.risk import Market, Price, portfolio
+from keeper.protocols.options.sealed import Phase
+from keeper.simulation.node import CHAIN_ID
 from keeper.simulation.wallets import Wallet
 from keeper.simulation.world import World
 from keeper.units import WAD, wad
@@ -47,8 +49,34 @@ def skill_of(index: int) -> Skill:
 def act(world: World, at: Moment) -> Iterator[tuple[Wallet, Call]]:
     """What the rivals send for the block at ``at``, knowing the state of the block before it."""
     for index, wallet in enumerate(world.rivals):
+        yield from _sealed(world, wallet, skill_of(index), at)
         yield from _bids(world, wallet, skill_of(index), at)
         yield from _flags(world, wallet, skill_of(index), at)
+
+
+def _sealed(world: World, wallet: Wallet, skill: Skill, at: Moment) -> Iterator[tuple[Wallet, Call]]:
+    """The invited bid what they would wait for in public, for everything, and always open their bids."""
+    state, call = world.state, world.c["Sealed"].call
+    if not state.is_guest(wallet.address):
+        return
+    for key in state.view.keys("auction"):
+        running = state.auction(key.id)
+        if running is None or not running.flagged_at or not _sees(skill, wallet, key.id):
+            continue
+        phase, bids = sealed.phase(state, key.id, running, at.timestamp), state.sealed(key.id, running.flagged_at)
+        mine = next((b for b in bids if b.bidder == wallet.account), None)
+        rho = min(
+            _threshold(skill, wallet, key.id, running.flagged_at), state.params(running.version).auction.rho_sealed
+        )
+        salt = sealed.salt(wallet.key, key.id, running.flagged_at)
+        if phase is Phase.COMMIT and mine is None:
+            bid = (wallet.account, rho, WAD)
+            hash_ = sealed.hash_of(CHAIN_ID, world.dep.sealed, key.id, running.flagged_at, bid, salt)
+            yield wallet, Call(world.dep.sealed, call("commit", key.id, wallet.account, hash_, bytes(32)))
+        if phase is Phase.REVEAL and mine is not None and mine.hash:
+            yield wallet, Call(world.dep.sealed, call("reveal", key.id, wallet.account, rho, WAD, salt))
+        if phase is Phase.AWARD and mine is not None and mine.most and sealed.queue(bids)[0] == mine:
+            yield wallet, Call(world.dep.sealed, call("award", key.id))
 
 
 def _bids(world: World, wallet: Wallet, skill: Skill, at: Moment) -> Iterator[tuple[Wallet, Call]]:
@@ -64,6 +92,8 @@ def _bids(world: World, wallet: Wallet, skill: Skill, at: Moment) -> Iterator[tu
         rho = auction.rho_paid(params.auction, h.equity, h.mm, auction.rho_at(params.auction, live))
         seen = running.flagged_at + skill.delay * world.block_time
         if rounds < params.auction.bid_rounds or live < params.auction.bid_delay or at.timestamp < seen:
+            continue
+        if sealed.phase(state, key.id, running, at.timestamp) not in (Phase.NONE, Phase.OVER):
             continue
         if rho >= _threshold(skill, wallet, key.id, running.flagged_at):
             data = bid("bid", key.id, wallet.account, WAD, LIMIT, record.change_id)

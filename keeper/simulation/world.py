@@ -86,7 +86,9 @@ class World:
     @property
     def contracts(self) -> Contracts:
         d = self.dep
-        return Contracts(d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall)
+        return Contracts(
+            d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall, d.sealed
+        )
 
     @property
     def stock(self) -> tuple[int, ...]:
@@ -225,7 +227,13 @@ class _Builder:
     def _desk(self) -> None:
         """The keeper's capital, and what its hot key may do with it."""
         w, owner, desk = self.w, self.w.owner.address, self.c["Desk"]
-        where = {"Liquidator": [w.dep.liquidator], "Clearing": [w.dep.clearing], "SpotPool": list(w.dep.pools)}
+        where = {
+            "Liquidator": [w.dep.liquidator],
+            "Clearing": [w.dep.clearing],
+            "Sealed": [w.dep.sealed],
+            "Waterfall": [w.dep.waterfall],
+            "SpotPool": list(w.dep.pools),
+        }
         rules = [
             (
                 owner,
@@ -248,6 +256,9 @@ class _Builder:
         deposit = self.c["Clearing"].call("deposit", int.from_bytes(w.desk), 0, KEEPER_CASH // 2)
         backstop = self.c["Liquidator"].call("setBackstop", w.desk, True)
         self._send(self._as_desk(w.dep.clearing, deposit), (w.governor.address, w.dep.liquidator, backstop))
+        guests = (w.desk, *(rival.address for rival in w.rivals[::2]))
+        invite = self.c["Sealed"].call
+        self._send(*((w.governor.address, w.dep.sealed, invite("invite", guest, True)) for guest in guests))
 
     def _as_desk(self, target: Address, data: bytes) -> tuple[Address, Address, bytes]:
         return self.w.owner.address, self.w.desk, self.c["Desk"].call("asOwner", target, data)

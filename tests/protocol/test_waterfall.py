@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from keeper.protocols.options import auction
 from keeper.protocols.options.risk import Price
-from keeper.simulation.node import Anvil
 from keeper.units import WAD, wad
-from tests.worlds.house import EXPIRIES, USD, House, Leg, word
-from tests.worlds.options import GENESIS
+from tests.protocol.conftest import PUT
+from tests.worlds.house import EXPIRIES, USD, House, word
 
 pytestmark = pytest.mark.chain
 
-PUT: Leg = (0, EXPIRIES[2], False, 1900.0, -100.0)  # short 100
-LONG: Leg = (0, EXPIRIES[2], True, 2600.0, 40.0)
 SERIES = word(PUT) >> 128
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[House]:
-    with Anvil(timestamp=GENESIS) as anvil:
-        house = House(anvil).open()
-        for name, dollars in (("whale", 5e6), ("small", 60_000), ("tiny", 25_000), ("alice", 60_000)):
-            house.give(name, dollars)
-        house.trade("alice", "whale", [(*PUT[:4], -85.0)], -5_700)
-        house.trade("alice", "small", [(*PUT[:4], -10.0)], -670)
-        house.trade("alice", "tiny", [(*PUT[:4], -5.0)], -330)
-        yield house
-
-
-@pytest.fixture
-def house(node: House) -> Iterator[House]:
-    with node.undone():
-        yield node
 
 
 def sunk(house: House, spot: float) -> House:
@@ -257,8 +234,8 @@ def test_a_debt_without_legs_goes_to_the_fund_at_once_and_no_further_than_needed
 
 def test_a_deficit_beyond_all_cash_stops_trading_and_divides_by_nothing(house: House) -> None:
     """F9: not less than the sum of positive cash; F10: the index is refused before it loses precision."""
-    for name in ("whale", "small", "tiny"):
-        native = (house.holds(name).cash - wad(10_000)) // 10**12
+    for name in ("whale", "small", "tiny", "keeper", "rival"):
+        native = (house.holds(name).cash - wad(6_000)) // 10**12
         house.do(name, "Clearing", "withdraw", house.account(name), 0, native, house.who(name))
     ruined(house)
     before = house.total()

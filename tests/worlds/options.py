@@ -43,7 +43,9 @@ class OptionsWorld:
         _, self.governor = actor("governor")
         self.dep = deploy(self.driver, self.governor, self.publisher, self.sets)
         d = self.dep
-        contracts = Contracts(d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall)
+        contracts = Contracts(
+            d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall, d.sealed
+        )
         self.adapter = Options(Settings(contracts, int.from_bytes(self.governor), self.governor))
         self.book = Book(self.adapter, self._ref(0))
         self.state = State(self.book)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from keeper.errors import AdapterFault
 from keeper.model import (
     Address,
+    Bid,
     BlockRef,
     Call,
     Capital,
@@ -21,6 +22,7 @@ from keeper.model import (
     Interests,
     Key,
     Kind,
+    Liquidate,
     Log,
     LogFilter,
     Moment,
@@ -34,7 +36,7 @@ from keeper.model import (
 )
 from keeper.ports import View
 from keeper.protocols.desk import reason
-from keeper.protocols.options import book, offers, packed
+from keeper.protocols.options import book, duties, offers, packed, sealed, stages
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.describe import describe
@@ -52,28 +54,46 @@ READER: Final = bytes.fromhex("4b6565706572526561646572000000000000000000")[
 
 # What each revert means to us; custom errors by name.
 REVERTS: Final = {
+    "Already": Reason.INFLIGHT_DUPLICATE,
     "AlreadyFlagged": Reason.LOST_RACE,
+    "BadReveal": Reason.REVERTED_OTHER,
     "BelowFloor": Reason.SIM_PROFIT_CHANGED,
     "ChangedMeanwhile": Reason.OUTBID,
     "Healthy": Reason.NOT_UNDERWATER,
     "Late": Reason.EXPIRED,
     "Level": Reason.MARKET_PAUSED,
     "NotFlagged": Reason.OUTBID,
+    "NotClosed": Reason.REVERTED_STATE_CHANGED,
+    "NotOpposite": Reason.REVERTED_STATE_CHANGED,
+    "NotSorted": Reason.REVERTED_STATE_CHANGED,
+    "NotWorse": Reason.LOST_RACE,
     "NotYet": Reason.AUCTION_NOT_STARTED,
     "NothingToDo": Reason.DUST,
     "OverCap": Reason.BID_ABOVE_CAP,
     "PriceAboveLimit": Reason.AUCTION_PRICE_HIGH,
+    "SealedStage": Reason.AUCTION_NOT_STARTED,
+    "Solvent": Reason.NOT_UNDERWATER,
     "Stale": Reason.ORACLE_STALE,
     "TooLittle": Reason.SLIPPAGE_ABOVE_CAP,
     "TooManyLegs": Reason.CAPITAL_RESERVED,
     "UnderMargin": Reason.CAPITAL_RESERVED,
+    "WrongPhase": Reason.EXPIRED,
 }
+
+
+BUYS: Final = (Kind.BID, Kind.TAKEOVER, Kind.AWARD)
 
 
 @dataclass(frozen=True)
 class Options:
     settings: Settings
+    secret: bytes = field(default=b"", repr=False)  # from the signing key: what sealed bids are salted with
+    chain_id: int = 0
     name = "options"
+
+    def armed(self, secret: bytes, chain_id: int) -> Options:
+        """The same, able to make sealed bids and to open them after any restart."""
+        return replace(self, secret=secret, chain_id=chain_id)
 
     @property
     def desk(self) -> Address:
@@ -130,7 +150,16 @@ class Options:
         desk = Desk(self.settings, State(view), at)
         if not desk.state.version():
             return []
-        return [*offers.sales(desk), *offers.flags(desk, suspects), *offers.upkeep(desk)]
+        return list(self._opportunities(desk, suspects))
+
+    def _opportunities(self, desk: Desk, suspects: Sequence[HealthReport]) -> Iterator[Opportunity]:
+        for sale in offers.running(desk):
+            yield from offers.sales(desk, sale)
+            yield from stages.stage(desk, sale, self.secret)
+            yield from duties.in_auction(desk, sale)
+        yield from offers.flags(desk, suspects)
+        yield from duties.elsewhere(desk, suspects)
+        yield from offers.upkeep(desk)
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         """E - Q_im of the own account, less the reserve, after buying all of these; -1 if hedges lack inventory."""
@@ -139,7 +168,9 @@ class Options:
             return -1
         own = desk.own
         for o in chosen:
-            if o.kind in (Kind.BID, Kind.TAKEOVER):
+            if o.kind is Kind.COMMIT:
+                own = merge(own, Portfolio(-o.needs.cash, ()))
+            if o.kind in BUYS:
                 slice_ = cut(desk.portfolio(o.plan.account), o.plan.fraction)
                 price = mul_up(o.evidence["price"] + o.evidence["fee"], o.plan.fraction)
                 own = merge(merge(own, slice_), Portfolio(-price, ()))
@@ -161,6 +192,11 @@ class Options:
             return (Call(c.liquidator, _encode("Liquidator", "flag", plan.account, plan.scenario)),)
         if kind is Kind.TOP_UP:
             return (Call(c.clearing, _encode("Clearing", "deposit", plan.account, 0, plan.deposit)),)
+        if plan.steps:
+            steps = (Call(getattr(c, name.lower()), _encode(name, *call)) for name, *call in _flat(plan.steps))
+            return (*steps, *swaps)
+        if kind is Kind.COMMIT:
+            return (self._commitment(decision, plan),)
         if kind is Kind.HEDGE:
             return swaps
         assert not isinstance(decision, Hedge)
@@ -171,6 +207,17 @@ class Options:
         else:
             data = _encode("Liquidator", "bid", plan.account, own, plan.fraction, limit, plan.change_id)
         return (Call(c.liquidator, data), *swaps)
+
+    def _commitment(self, decision: Decision, plan: Plan) -> Call:
+        """The lowest discount that brings what the strategy wants, hidden."""
+        assert plan.terms is not None and isinstance(decision, Bid | Liquidate)
+        found = plan.terms.lowest(decision.floor)
+        rho = plan.terms.params.rho_sealed if found is None else found
+        who, most, own = (plan.account, plan.flagged_at), plan.terms.most(rho), self.settings.account
+        salt = sealed.salt(self.secret, *who)
+        hash_ = sealed.hash_of(self.chain_id, self.settings.contracts.sealed, *who, (own, rho, most), salt)
+        data = _encode("Sealed", "commit", plan.account, own, hash_, sealed.note(self.secret, *who, rho, most))
+        return Call(self.settings.contracts.sealed, data)
 
     def _swap(self, plan: Plan, i: int) -> Call:
         s = plan.swaps[i]
@@ -207,6 +254,10 @@ class Options:
             if fact.name == "swapped" and fact.who == self.settings.desk:
                 hedge += a["cost"]
         return Realised(gain, hedge)
+
+
+def _flat(steps: Iterable[tuple[str, str, tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:
+    return ((contract, function, *args) for contract, function, args in steps)
 
 
 def _at_both(h: Health, pf: Portfolio, trigger: Market, spot: Market) -> Health:

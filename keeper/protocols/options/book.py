@@ -6,14 +6,15 @@ where later steps depend on it (marks, settlement steps, auction clocks, epoch c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from keeper.errors import AdapterFault
 from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
 from keeper.protocols import words
 from keeper.protocols.abi import load
-from keeper.protocols.options import oracle
+from keeper.protocols.options import aftermath, oracle
+from keeper.protocols.options.changes import Changes, Handler, owner_of, put
 from keeper.protocols.options.params import ParamSet, Ramp
 from keeper.protocols.options.records import (
     Account,
@@ -21,29 +22,15 @@ from keeper.protocols.options.records import (
     Auction,
     Caps,
     Pool,
-    Queue,
     State,
     leg,
     smile_key,
     step_key,
 )
-from keeper.protocols.options.risk import cash_of
 from keeper.protocols.options.settings import Settings
 from keeper.units import WAD
 
-Changes = Iterator[Delta | Fact]
-Handler = Callable[[State, Log, BlockRef], Changes]
-
 CONTRACTS = load("keeper.protocols.options")
-
-
-def put(state: State, key: Key, after: object) -> Delta:
-    return Delta(key, state.view.get(key), after)
-
-
-def owner_of(account: int) -> Address:
-    """The low 160 bits of an account."""
-    return (account & (1 << 160) - 1).to_bytes(20)
 
 
 def _array(data: bytes, slot: int) -> list[int]:
@@ -234,32 +221,6 @@ def fund_spent(state: State, log: Log, ref: BlockRef) -> Changes:
         yield put(state, Key("auction", account), replace(auction, spent=auction.spent + amount))
 
 
-# ─── Waterfall ────────────────────────────────────────────────────────────────────────────────────
-
-
-def queue_opened(state: State, log: Log, ref: BlockRef) -> Changes:
-    account = int.from_bytes(log.topics[1])
-    names = ("assets", "debts", "from_fund", "from_reserve")
-    amounts = {name: words.uint(log.data, i) for i, name in enumerate(names)}
-    if (auction := state.auction(account)) and (record := state.account(account)):
-        before = cash_of(record, state.clearing()) - amounts["from_fund"] - amounts["from_reserve"]
-        yield put(state, Key("queue", account), Queue(auction.flagged_at, before))
-    yield Fact("queue", Key("account", account), b"", log.tx_hash, amounts)
-
-
-def deleveraged(state: State, log: Log, ref: BlockRef) -> Changes:
-    account, counterparty = (int.from_bytes(topic) for topic in log.topics[1:3])
-    names = ("series", "size", "paid", "score", "rate")
-    amounts = {name: words.sint(log.data, i) for i, name in enumerate(names)}
-    who = owner_of(counterparty)
-    yield Fact("deleveraged", Key("account", account), who, log.tx_hash, amounts | {"counterparty": counterparty})
-
-
-def closed_out(state: State, log: Log, ref: BlockRef) -> Changes:
-    amounts = {"fraction": words.uint(log.data, 0), "compensation": words.uint(log.data, 1)}
-    yield Fact("closed_out", Key("account", int.from_bytes(log.topics[1])), b"", log.tx_hash, amounts)
-
-
 def backstop(state: State, log: Log, ref: BlockRef) -> Changes:
     who = int.from_bytes(log.topics[1])
     yield put(state, Key("backstop", who), True if words.uint(log.data, 0) else None)
@@ -298,7 +259,8 @@ HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
             "FundSpent": fund_spent,
             "Backstop": backstop,
         },
-        "Waterfall": {"QueueOpened": queue_opened, "Deleveraged": deleveraged, "ClosedOut": closed_out},
+        "Sealed": aftermath.SEALED,
+        "Waterfall": aftermath.WATERFALL,
     }.items()
 }
 

@@ -22,6 +22,7 @@ from keeper.units import WAD, mul_up
 # Gas in units, measured on the deployed contracts (tests/bench/gas.json keeps them honest).
 FLAG, BID, SWAP, DEPOSIT = 230_000, 420_000, 160_000, 170_000
 FLAG_LEG, MOVED_LEG, MARGIN_LEG = 26_000, 45_000, 50_000
+COMMIT, REVEAL, CURE, DUTY, DUTY_LEG = 400_000, 90_000, 260_000, 420_000, 60_000
 MOST: Final = 2**24  # of one transaction
 
 
@@ -178,6 +179,15 @@ class Desk:
             quoted = int(float(vega) * t.root_t * self.settings.half_spread / WAD)
             self._spread[word] = max(quoted, mul_up(market.price(series.underlying), self.settings.least_spread))
         return self._spread[word]
+
+    @property
+    def most_gas(self) -> int:
+        """Units that the plan of one transaction may expect to take: half again is its limit."""
+        return MOST * 2 // 3 - 100_000
+
+    def commit_gas(self, pf: Portfolio) -> int:
+        """Units a sealed bid takes: the account's requirement in one scenario, own initial margin in all."""
+        return COMMIT + FLAG_LEG * len(pf.legs) + DUTY_LEG * len(self.own.legs)
 
     def bid_gas(self, pf: Portfolio, swaps: int) -> int:
         """Units a bid takes: legs moved, and initial margin over own and bought legs."""

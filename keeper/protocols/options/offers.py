@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 from keeper.model import Costs, HealthReport, Key, Kind, Needs, Opportunity, Reason
 from keeper.protocols.options import auction
@@ -15,6 +16,8 @@ from keeper.protocols.options.hedge import Swap
 from keeper.protocols.options.params import AuctionParams
 from keeper.protocols.options.records import Auction
 from keeper.protocols.options.risk import Health, Portfolio
+from keeper.protocols.options.sealed import Phase, Terms, phase
+from keeper.protocols.options.waterfall import holds_only_debt
 from keeper.units import WAD, mul_down
 
 NAME = "options"
@@ -31,6 +34,9 @@ class Plan:
     change_id: int = 0
     swaps: tuple[Swap, ...] = ()
     deposit: int = 0  # native units of cash
+    steps: tuple[tuple[str, str, tuple[Any, ...]], ...] = ()  # contract, function, arguments
+    terms: Terms | None = None  # of a sealed bid
+    flagged_at: int = 0  # of the auction it is for
 
 
 def opportunity_id(kind: Kind, account: int, *state: int) -> bytes:
@@ -45,9 +51,11 @@ def opportunity_id(kind: Kind, account: int, *state: int) -> bytes:
 def flags(desk: Desk, suspects: Sequence[HealthReport]) -> Iterator[Opportunity]:
     """One per unhealthy account without an auction; its gain is what the auction should bring us later."""
     for report in suspects:
-        running = desk.state.auction(report.key.id)
-        if report.healthy or report.key.id == desk.settings.account or (running and running.flagged_at):
+        auctioned = desk.state.auction(report.key.id)
+        if report.healthy or report.key.id == desk.settings.account or (auctioned and auctioned.flagged_at):
             continue
+        if holds_only_debt(desk.portfolio(report.key.id)):
+            continue  # there is nothing to auction
         yield _flag(desk, report)
 
 
@@ -113,18 +121,23 @@ class Sale:
     fund_left: int  # usd
     refusal: Reason | None  # why nobody can buy now
 
+    @property
+    def open(self) -> bool:
+        """The delay before the first bid is over."""
+        return self.live >= self.params.bid_delay and self.rounds >= self.params.bid_rounds
 
-def sales(desk: Desk) -> Iterator[Opportunity]:
-    """A bid in every running auction, and a takeover where we are a backstop."""
-    backstop = desk.state.is_backstop(desk.settings.desk)
-    for key in desk.state.view.keys("auction"):
-        running = desk.state.auction(key.id)
-        if running is None or not running.flagged_at or key.id == desk.settings.account:
-            continue
-        sale = _sale(desk, key.id, running)
-        yield _bid(desk, sale)
-        if backstop:
-            yield _takeover(desk, sale)
+
+def running(desk: Desk) -> list[Sale]:
+    """Every auction but one of our own account."""
+    found = ((key.id, desk.state.auction(key.id)) for key in desk.state.view.keys("auction"))
+    return [_sale(desk, id, a) for id, a in found if a and a.flagged_at and id != desk.settings.account]
+
+
+def sales(desk: Desk, s: Sale) -> Iterator[Opportunity]:
+    """A bid in a running auction, and a takeover where we are a backstop."""
+    yield _bid(desk, s)
+    if desk.state.is_backstop(desk.settings.desk):
+        yield _takeover(desk, s)
 
 
 def _sale(desk: Desk, account: int, running: Auction) -> Sale:
@@ -140,15 +153,16 @@ def _bid(desk: Desk, s: Sale) -> Opportunity:
     offer = auction.make_offer(s.health, s.params, auction.rho_at(s.params, s.live), s.fund_left)
     opens = max(s.running.flagged_at, desk.at.timestamp - s.live) + s.params.bid_delay
     refusal = s.refusal
-    if refusal is None and (opens > desk.at.timestamp or s.rounds < s.params.bid_rounds):
+    closed = phase(desk.state, s.account, s.running, desk.at.timestamp) not in (Phase.NONE, Phase.OVER)
+    if refusal is None and (opens > desk.at.timestamp or s.rounds < s.params.bid_rounds or closed):
         refusal = Reason.AUCTION_NOT_STARTED
     if refusal is not None:
-        return _offered(desk, s, Kind.BID, offer, 0, opens, refusal)
+        return offered(desk, s, Kind.BID, offer, 0, opens, refusal)
     share, after = desk.affordable(s.pf, offer, s.params.min_slice)
     if not share:
-        return _offered(desk, s, Kind.BID, offer, 0, opens, Reason.CAPITAL_RESERVED)
+        return offered(desk, s, Kind.BID, offer, 0, opens, Reason.CAPITAL_RESERVED)
     curve = DutchCurve(s.health, s.params, s.fund_left, desk.at.timestamp - s.live, share)
-    return _offered(desk, s, Kind.BID, offer, curve.fraction(desk.at.timestamp), opens, None, after, curve)
+    return offered(desk, s, Kind.BID, offer, curve.fraction(desk.at.timestamp), opens, None, after, curve)
 
 
 def _takeover(desk: Desk, s: Sale) -> Opportunity:
@@ -162,11 +176,11 @@ def _takeover(desk: Desk, s: Sale) -> Opportunity:
     if refusal is None and _taken(desk, s.params) + s.health.mm > s.params.take_per_epoch:
         refusal = Reason.BID_ABOVE_CAP
     if refusal is not None:
-        return _offered(desk, s, Kind.TAKEOVER, offer, 0, opens, refusal)
+        return offered(desk, s, Kind.TAKEOVER, offer, 0, opens, refusal)
     after = desk.with_slice(s.pf, WAD, offer)
     if after.equity - after.im < desk.settings.reserve:
-        return _offered(desk, s, Kind.TAKEOVER, offer, 0, opens, Reason.CAPITAL_RESERVED)
-    return _offered(desk, s, Kind.TAKEOVER, offer, WAD, opens, None, after)
+        return offered(desk, s, Kind.TAKEOVER, offer, 0, opens, Reason.CAPITAL_RESERVED)
+    return offered(desk, s, Kind.TAKEOVER, offer, WAD, opens, None, after)
 
 
 def _taken(desk: Desk, params: AuctionParams) -> int:
@@ -174,7 +188,7 @@ def _taken(desk: Desk, params: AuctionParams) -> int:
     return caps.taken if desk.at.timestamp < caps.epoch_start + params.epoch else 0
 
 
-def _offered(
+def offered(
     desk: Desk,
     s: Sale,
     kind: Kind,

@@ -17,6 +17,8 @@ insolvent  account                   int, requirement while in auction with E < 
 caps       0                         Caps: what the epoch has used
 pool       underlying                Pool
 backstop   address                   True
+guest      address                   True: invited to sealed bids
+sealed     account                   Stage: the sealed bids of its last auction that had any
 """
 
 from __future__ import annotations
@@ -118,6 +120,24 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedBid:
+    """``Sealed.Bid``, as its events tell it."""
+
+    bidder: int
+    hash: bytes  # empty once revealed
+    note: bytes
+    bond: int  # usd
+    rho: int = 0
+    most: int = 0  # 0: nothing to fill
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    flagged_at: int  # of the auction
+    bids: tuple[SealedBid, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Caps:
     epoch_start: int = 0
     fund_spent: int = 0  # usd
@@ -200,6 +220,18 @@ class State:
 
     def queue(self, id: int) -> Queue | None:
         return cast("Queue | None", self._one("queue", id))
+
+    def sealed(self, account: int, flagged_at: int) -> tuple[SealedBid, ...]:
+        """The sealed bids of one auction, in the order of their commitment."""
+        stage = cast("Stage | None", self._one("sealed", account))
+        return stage.bids if stage and stage.flagged_at == flagged_at else ()
+
+    def guests(self) -> int:
+        """How many are invited to sealed bids."""
+        return sum(1 for _ in self.view.keys("guest"))
+
+    def is_guest(self, address: bytes) -> bool:
+        return bool(self._one("guest", int.from_bytes(address, "big")))
 
     def caps(self) -> Caps:
         return cast("Caps | None", self._one("caps")) or Caps()

@@ -25,6 +25,11 @@ class Contracts:
     pools: tuple[Address, ...]
     since: int = 0  # block of the deployment
     waterfall: Address = NONE
+    sealed: Address = NONE
+
+    @property
+    def _others(self) -> tuple[tuple[Address, str], ...]:
+        return ((self.waterfall, "Waterfall"), (self.sealed, "Sealed"))
 
     @cached_property
     def names(self) -> Mapping[Address, str]:
@@ -34,7 +39,7 @@ class Contracts:
             self.liquidator: "Liquidator",
             self.oracle: "Oracle",
             self.params: "Params",
-            **{address: name for address, name in ((self.waterfall, "Waterfall"),) if address != NONE},
+            **{address: name for address, name in self._others if address != NONE},
         }
 
 

@@ -1,0 +1,20 @@
+"""What a handler of events gives: the changes of one log, and the words to say them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
+from keeper.protocols.options.records import State
+
+Changes = Iterator[Delta | Fact]
+Handler = Callable[[State, Log, BlockRef], Changes]
+
+
+def put(state: State, key: Key, after: object) -> Delta:
+    return Delta(key, state.view.get(key), after)
+
+
+def owner_of(account: int) -> Address:
+    """The low 160 bits of an account."""
+    return (account & (1 << 160) - 1).to_bytes(20)
