@@ -248,7 +248,7 @@ def test_an_emptied_guest_list_does_not_end_a_stage_that_has_begun(house: House)
 def test_an_auction_that_continues_after_a_cure_has_no_second_stage(house: House) -> None:
     house.give("alice", 50_000)
     house.do("anyone", "Liquidator", "cure", house.account("alice"))
-    house.fall(900.0, 40_000, seconds=60)
+    house.fall(900.0, 40_000)
     house.flag("alice")
     assert phase(house) is Phase.NONE
 
