@@ -34,7 +34,7 @@ from keeper.chain.rpc import RpcError
 from keeper.chain.standing import Standings
 from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
-from keeper.daemon import TROUBLE, Daemon, nothing
+from keeper.daemon import TROUBLE, Daemon, Mempool, nothing
 from keeper.errors import ChainLost, Misconfigured, Retry
 from keeper.model import Address, BlockBatch, BlockRef
 from keeper.ports import Adapter, ChainSource, Executor, Strategy, Transactions, Watcher
@@ -153,7 +153,18 @@ class _Assembly:
         purse = Purse(node, self.arming.addresses or [signer])
         parts = (kernel, self._source(urls, kernel), transactions, purse, signer, SystemClock())
         reread = None if isinstance(self.mode, Backtest) else node.reread
-        return Keeper(Daemon(*parts, self.watchers, self.step, self.beside, reread), kernel, node, self.replay)
+        daemon = Daemon(*parts, self.watchers, self.step, self.beside, reread, self._mempool(node))
+        return Keeper(daemon, kernel, node, self.replay)
+
+    def _mempool(self, node: Node) -> Mempool | None:
+        """A recording does not hold what was seen pending, so a run that is recorded does not look."""
+        if not self.chain.mempool or not isinstance(self.mode, Live | Dry):
+            return None
+        if self.settings.record.enabled and self.mode != Dry():
+            what = "a recording does not hold what was pending, so its replay would decide otherwise"
+            help = "mempool = false, or record.enabled = false"
+            raise self.settings.fault(("chains", self.name, "mempool"), what, help=help)
+        return node.pending
 
     # ── the chain ──
 

@@ -9,7 +9,7 @@ handed in here by ``bootstrap.py``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -24,6 +24,7 @@ from keeper.model import (
     Effect,
     Hash,
     Outcome,
+    Pending,
     Reading,
     Reason,
     Record,
@@ -39,6 +40,9 @@ log = structlog.get_logger("keeper")
 TROUBLE = (Retry, RpcError)  # the node failed, or refused; at the next block it is asked again
 GRACE: Final = 1.0  # seconds that a turn in progress has to end when we are asked to stop
 SENT: Final = (TxState.SIGNED, TxState.BROADCAST)
+
+
+Mempool = Callable[[Collection[Address]], Awaitable[Sequence[Pending]]]
 
 
 async def nothing(ref: BlockRef) -> bool:
@@ -63,16 +67,18 @@ class Daemon:
         after: Callable[[BlockRef], Awaitable[bool]] = nothing,
         beside: Sequence[Callable[[], Awaitable[None]]] = (),
         reread: Callable[[Reading, Hash], Awaitable[bytes]] | None = None,
+        mempool: Mempool | None = None,
     ) -> None:
         """``after`` runs when a head has been dealt with; a stepped chain makes its next block there, or says False.
 
         ``beside`` are tasks that last as long as the daemon: when one fails, all of it ends. ``reread`` reads accounts
-        again, at a block: with it the book is audited.
+        again, at a block: with it the book is audited. ``mempool`` gives the calls of some contracts that are not
+        mined yet; None: nobody looks.
         """
         self.kernel = kernel
         self._source, self._transactions, self._reader = source, transactions, reader
         self._signer, self._clock, self._watchers, self._after = signer, clock, watchers, after
-        self._beside, self._reread = beside, reread
+        self._beside, self._reread, self._mempool = beside, reread, mempool
         self._opening: tuple[int, int] | None = None  # block and coin (wei) at which we began to act
         self._unresolved = set[Hash]()  # intents of an earlier process that may still be mined
         self._ready = False
@@ -128,6 +134,7 @@ class Daemon:
             if self._opening is None:
                 await self._begin()
             self._hear(await self._transactions.on_block(ref))
+            await self._look_ahead()
         except TROUBLE as error:
             log.warning("turn.skipped", block=ref.number, error=str(error))
             return False
@@ -143,6 +150,10 @@ class Daemon:
         for watcher in self._watchers:
             watcher.turn(Turn(ref, decided, sent))
         return True
+
+    async def _look_ahead(self) -> None:
+        for call in await self._mempool(self.kernel.awaited) if self._mempool else ():
+            self._show(self.kernel.absorb(call))
 
     async def _begin(self) -> None:
         """Start is recovery: what an earlier process left open comes first."""

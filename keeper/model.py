@@ -137,6 +137,7 @@ class Interests:
     logs: tuple[LogFilter, ...]
     reads: tuple[Read, ...] = ()
     since: int = 0
+    pending: tuple[Address, ...] = ()  # contracts whose calls are worth knowing before they are mined
 
 
 # ─── book ─────────────────────────────────────────────────────────────────────────────────────────

@@ -44,6 +44,7 @@ from keeper.model import (
     Log,
     Moment,
     Opportunity,
+    Pending,
     Read,
     Reading,
     Realised,
@@ -129,6 +130,10 @@ class Adapter(Protocol):
 
     def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
         """All that can be done at ``at``: to unhealthy accounts, in running auctions, to the own account."""
+        ...
+
+    def foresee(self, view: View, pending: Pending, at: Moment) -> View | None:
+        """The book as it would be after this call, were it mined at ``at``; None when it says nothing to us."""
         ...
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:

@@ -6,7 +6,7 @@ block hash where that matters; a block that the node does not know is StaleRead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ from keeper.chain.codec import Header, malformed, octets, quantity, to_hex
 from keeper.chain.pool import Pool
 from keeper.chain.rpc import Request, Rpc, RpcError
 from keeper.errors import KeeperError, NodeUnavailable, StaleRead
-from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Read, Reading, Receipt
+from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Pending, Read, Reading, Receipt
 
 BATCH: Final = 100  # calls; larger batches gain nothing and some providers refuse them
 RANGE_SECONDS: Final = 30.0  # a log range reads far more than other calls
@@ -139,6 +139,19 @@ class Node:
             answers = await self._rpc.batch([("eth_getBlockByHash", (to_hex(each), False)) for each in part])
             found += map(_known, _settle(answers), part)
         return found
+
+    async def pending(self, targets: Collection[Address]) -> list[Pending]:
+        """Calls of these contracts in the block that the node would make now, in its order."""
+        block = await self._rpc.call("eth_getBlockByNumber", "pending", True)
+        if block is None:
+            return []
+        sent = codec.record(block, "block").get("transactions")
+        if not isinstance(sent, list):
+            raise malformed("block.transactions")
+        found = (codec.record(tx, "transaction") for tx in sent)
+        calls = ((tx.get("to"), tx.get("input", tx.get("data", "0x"))) for tx in found)
+        seen = (Pending(octets(to, "to", 20), octets(data, "input")) for to, data in calls if to)
+        return [one for one in seen if one.target in targets]
 
     async def logs(self, filters: Sequence[LogFilter], block_hash: Hash) -> tuple[Log, ...]:
         return (await self.contents(await self.header(block_hash), filters, ())).logs

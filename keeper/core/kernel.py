@@ -1,6 +1,7 @@
 """The loop body: events in, effects out. Synchronous, deterministic, without I/O, clock or randomness.
 
     absorb(BlockBatch | Rollback | Gap)   the books follow the chain
+    absorb(Pending)                       what may be mined next
     absorb(TxEvent)                       what became of our transactions
     decide()                              screen, confirm, value, decide, plan
 
@@ -9,18 +10,20 @@ The shell calls them in that order for every block; what it must do comes back a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keeper.core import health, planner, scanner
 from keeper.core.attempts import Attempt, Attempts
 from keeper.core.book import DEPTH, Book
+from keeper.core.foreseen import Foreseen
 from keeper.core.ledger import Ledger
 from keeper.core.planner import Limits
 from keeper.core.rivals import Rivals
 from keeper.errors import AdapterFault, Broken
 from keeper.model import (
+    Address,
     Bid,
     BlockBatch,
     BlockRef,
@@ -36,6 +39,7 @@ from keeper.model import (
     Moment,
     Opportunity,
     Outcome,
+    Pending,
     Reading,
     Reason,
     Record,
@@ -47,8 +51,9 @@ from keeper.model import (
     TxState,
     Wait,
 )
-from keeper.ports import Adapter, Audited, Strategy
+from keeper.ports import Adapter, Audited, Strategy, View
 
+Plan = tuple[Decision, TxIntent | None]
 RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
 AUDITED: Final = 32  # accounts that are read again at each head
 TO_A_CALL: Final = 500  # accounts, when all are
@@ -86,6 +91,7 @@ class Kernel:
         self.ledger = Ledger()
         self._attempts = Attempts()
         self._rivals = Rivals(block_time)
+        self._foreseen = Foreseen()
         self._block_time, self._wrap, self._limits = block_time, wrap, limits
         self._facts: dict[bytes, tuple[int, list[tuple[Desk, Fact]]]] = {}  # transaction -> block, facts
 
@@ -100,6 +106,11 @@ class Kernel:
         """What the source must fetch for the next block."""
         return [desk.book.interests for desk in self.desks]
 
+    @property
+    def awaited(self) -> frozenset[Address]:
+        """Contracts whose calls are worth knowing before they are mined."""
+        return frozenset(target for desk in self.desks for target in desk.book.interests.pending)
+
     def absorb(self, event: ChainEvent | TxEvent) -> list[Effect]:
         match event:
             case BlockBatch():
@@ -108,9 +119,10 @@ class Kernel:
                 return list(self._rollback(to))
             case Gap(first, last):
                 return [Record(self.ref.number, "block.gap", {"first": first, "last": last})]
+            case Pending():
+                return list(self._foreseen.add(event, self.ref.number))
             case TxEvent():
                 return list(self._transaction(event))
-        return []
 
     def _block(self, batch: BlockBatch) -> Iterator[Effect]:
         seen = list[tuple[str, Fact]]()
@@ -127,6 +139,7 @@ class Kernel:
             self.ledger.change(batch.ref.number, before, desk.holdings(), "event")
         self.ref = batch.ref
         self._rivals.block(batch.ref.number, seen, {desk.adapter.desk for desk in self.desks if desk.adapter.desk})
+        self._foreseen.forget(self.ref.number)
         self._attempts.forget(self.ref.number, self.ref.number - DEPTH)
         for tx in [tx for tx, (number, _) in self._facts.items() if number < self.ref.number - DEPTH]:
             del self._facts[tx]
@@ -240,11 +253,13 @@ class Kernel:
                 continue
             try:
                 thought = self._think(desk, self.moment())
+                early = self._think_ahead(desk, self.moment(), *thought)
             except FAULTS as error:
                 effects += self._pause(desk, f"{type(error).__name__}: {error}")
             else:
                 effects += self._resume(desk)
                 effects += self._speak(desk, *thought)
+                effects += self._act(early)
         return effects
 
     def _pause(self, desk: Desk, why: str) -> Iterator[Effect]:
@@ -258,15 +273,49 @@ class Kernel:
             yield Record(self.ref.number, "protocol.resumed", {"protocol": desk.adapter.name})
         desk.paused = ""
 
-    def _think(self, desk: Desk, at: Moment) -> tuple[list[HealthReport], list[tuple[Decision, TxIntent | None]]]:
+    def _think(self, desk: Desk, at: Moment) -> tuple[list[HealthReport], list[Plan]]:
         """Everything that may fail. Nothing has happened yet when it does."""
         busy = [attempt.opportunity for attempt in self.inflight.values()]
         reports = health.condemned(desk.adapter, desk.book, at)
-        found = map(self._rivals.expect, desk.adapter.opportunities(desk.book, reports, at))
-        ranked = scanner.rank(found, {o.id for o in busy}, self._attempts.resting)
+        return reports, self._plans(desk, desk.book, desk.adapter.opportunities(desk.book, reports, at), at, busy)
+
+    def _plans(
+        self, desk: Desk, view: View, found: Iterable[Opportunity], at: Moment, busy: Sequence[Opportunity]
+    ) -> list[Plan]:
+        ranked = scanner.rank(map(self._rivals.expect, found), {o.id for o in busy}, self._attempts.resting)
         wanted = [_decide(desk.strategies, o) for o in ranked]
-        chosen = planner.choose(wanted, desk.adapter, desk.book, at, busy, self._limits)
-        return reports, [(decision, self._intent(desk, decision, at)) for decision in chosen]
+        chosen = planner.choose(wanted, desk.adapter, view, at, busy, self._limits)
+        return [(decision, self._intent(desk, decision, at)) for decision in chosen]
+
+    def _think_ahead(
+        self, desk: Desk, at: Moment, reports: Sequence[HealthReport], plans: Sequence[Plan]
+    ) -> list[Plan]:
+        """What can be done only once the calls that we saw pending are mined; for the same block, behind them.
+
+        Where blocks are not first come, first served, ours may come before them and revert: ``Costs.failure``.
+        """
+        view = self._foreseen.view(desk.adapter, desk.book, at)
+        if view is None:
+            return []
+        known = {report.key for report in reports}
+        new = [r for r in health.condemned(desk.adapter, desk.book, at, view) if r.key not in known]
+        if not new:
+            return []
+        busy = [attempt.opportunity for attempt in self.inflight.values()]
+        busy += (decision.opportunity for decision, intent in plans if intent is not None)
+        keys = {report.key for report in new}
+        found = (o for o in desk.adapter.opportunities(view, new, at) if o.key in keys)
+        later = self._plans(desk, view, found, at, busy)
+        return [(decision, replace(intent, at=None)) for decision, intent in later if intent is not None]
+
+    def _act(self, plans: Sequence[Plan]) -> Iterator[Effect]:
+        """Actions only: what is not done yet will be seen again when the update is mined."""
+        for decision, intent in plans:
+            if intent is not None:
+                o = decision.opportunity
+                yield Record(self.ref.number, f"decision.{_said(decision)[0]}", {**_decided(decision), "pending": True})
+                self._attempts.begin(intent.id, o, self.ref.number)
+                yield Send(intent)
 
     def _intent(self, desk: Desk, decision: Decision, at: Moment) -> TxIntent | None:
         if isinstance(decision, Wait | Skip):
@@ -274,9 +323,7 @@ class Kernel:
         call = self._wrap(desk.adapter.calls(decision), at.timestamp + self._limits.horizon)
         return planner.intent(decision, call, at, self._limits, _name)
 
-    def _speak(
-        self, desk: Desk, reports: Sequence[HealthReport], plans: Sequence[tuple[Decision, TxIntent | None]]
-    ) -> Iterator[Effect]:
+    def _speak(self, desk: Desk, reports: Sequence[HealthReport], plans: Sequence[Plan]) -> Iterator[Effect]:
         """The decisions that are new, and what is to be sent. What is no longer on offer is forgotten."""
         yield from self._health(desk, reports)
         self._rivals.watch(self.ref.number + 1, [d.opportunity for d, _ in plans])

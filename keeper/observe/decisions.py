@@ -32,6 +32,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "chain.fact": "something happened on chain that is remembered but no state",
         "account.unhealthy": "exact health fell below the requirement",
         "account.healthy": "and is back above it",
+        "oracle.pending": "a call that may change the market was seen before it was mined",
         "opportunity.seen": "something can be done",
         "opportunity.gone": "and no longer",
         "decision.liquidate": "act now, at a known price",

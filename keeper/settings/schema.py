@@ -66,6 +66,7 @@ class Chain(Section):
     confirmations: int = Field(default=3, gt=0)  # blocks, the including one counted
     max_head_age: Milliseconds = _written("60s", gt=0)
     retry_for: Milliseconds = _written("60s")
+    mempool: bool = False  # look at calls before they are mined
 
     @model_validator(mode="after")
     def _head_may_age(self) -> Self:

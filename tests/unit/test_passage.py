@@ -26,7 +26,7 @@ def by_images(down: float, up: float, s: float) -> float:
 walls = st.floats(0.01, 1.0)
 
 
-@given(walls, walls, st.floats(0.02, 2.0))
+@given(st.floats(0.1, 1.0), st.floats(0.1, 1.0), st.floats(0.02, 2.0))
 def test_two_walls(down: float, up: float, s: float) -> None:
     assert probability(down, up, s) == pytest.approx(by_images(down, up, s), abs=1e-8)
 

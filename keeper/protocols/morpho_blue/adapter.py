@@ -29,6 +29,7 @@ from keeper.model import (
     LogFilter,
     Moment,
     Opportunity,
+    Pending,
     Read,
     Realised,
     Reason,
@@ -142,6 +143,10 @@ class MorphoBlue:
             valued = value(self.settings, view, market, at)
             if isinstance(valued, Reason) and view.get(market).totals.borrow_shares:
                 yield offers.refused(market, at, valued)
+
+    def foresee(self, view: View, pending: Pending, at: Moment) -> View | None:
+        """Nothing: its oracles are read, and what moves them is not known."""
+        return None
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         """US dollars (wad) of loan tokens left; when any token is short, minus the worth of what is missing.

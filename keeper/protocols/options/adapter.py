@@ -27,6 +27,7 @@ from keeper.model import (
     LogFilter,
     Moment,
     Opportunity,
+    Pending,
     Read,
     Reading,
     Realised,
@@ -46,6 +47,7 @@ from keeper.protocols.options.records import State
 from keeper.protocols.options.risk import Health, Market, Portfolio, Price, cash_of, market, portfolio
 from keeper.protocols.options.settings import Settings
 from keeper.protocols.options.slices import cut, merge
+from keeper.protocols.options.whatif import published
 from keeper.units import WAD, div_up, mul_up
 
 READER: Final = bytes.fromhex("4b6565706572526561646572000000000000000000")[
@@ -104,7 +106,7 @@ class Options:
     def interests(self, view: View) -> Interests:
         c, desk = self.settings.contracts, self.settings.desk.rjust(32, b"\0")
         tokens = [LogFilter(t, (book.TRANSFER, *who)) for t in c.tokens for who in ((desk,), (None, desk))]
-        return Interests((*(LogFilter(a) for a in (*c.names, *c.pools)), *tokens), since=c.since)
+        return Interests((*(LogFilter(a) for a in (*c.names, *c.pools)), *tokens), since=c.since, pending=(c.oracle,))
 
     def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Fact]:
         if not isinstance(source, Log):
@@ -160,6 +162,12 @@ class Options:
         yield from offers.flags(desk, suspects)
         yield from duties.elsewhere(desk, suspects)
         yield from offers.upkeep(desk)
+
+    def foresee(self, view: View, pending: Pending, at: Moment) -> View | None:
+        """A price or a smile on its way to the oracle."""
+        if pending.target != self.settings.contracts.oracle:
+            return None
+        return published(view, pending.data, at.timestamp)
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         """E - Q_im of the own account, less the reserve, after buying all of these; -1 if hedges lack inventory."""

@@ -1,0 +1,37 @@
+"""Calls that were seen before they are mined, and the market as it would be after them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from keeper.model import Moment, Pending, Record
+from keeper.ports import Adapter, View
+
+PATIENCE: Final = 3  # blocks after which a call that was not mined is not waited for
+MOST: Final = 64  # calls remembered; the oldest go first
+
+
+@dataclass
+class Foreseen:
+    _calls: dict[Pending, int] = field(default_factory=dict)  # -> block after which it was last seen
+
+    def add(self, pending: Pending, block: int) -> Iterator[Record]:
+        """Told once."""
+        if pending not in self._calls:
+            yield Record(block, "oracle.pending", {"target": pending.target, "selector": pending.data[:4]})
+        self._calls[pending] = block
+        while len(self._calls) > MOST:
+            del self._calls[next(iter(self._calls))]
+
+    def forget(self, block: int) -> None:
+        self._calls = {call: seen for call, seen in self._calls.items() if seen > block - PATIENCE}
+
+    def view(self, adapter: Adapter, now: View, at: Moment) -> View | None:
+        """After all of them, in the order in which they were seen; None when they change nothing."""
+        view = None
+        for call in self._calls:
+            after = adapter.foresee(now if view is None else view, call, at)
+            view = view if after is None else after
+        return view

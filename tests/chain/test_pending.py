@@ -1,0 +1,124 @@
+"""An oracle update that is still pending is acted on in the block that contains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keeper import bootstrap
+from keeper.chain import rpc as wire
+from keeper.chain.node import Node
+from keeper.core import health
+from keeper.core.foreseen import MOST, PATIENCE, Foreseen
+from keeper.errors import Misconfigured
+from keeper.model import BlockRef, Call, Effect, Moment, Pending, Record, Send, Turn
+from keeper.protocols.options.adapter import Options
+from tests.worlds.market import Scene, crash
+
+pytestmark = pytest.mark.chain
+LIVE = ("chains.local.mempool=true", "record.enabled=false")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    with crash(tmp_path, 25, accounts=60) as found:
+        yield found
+
+
+def drop(scene: Scene) -> Call:
+    """A price that will condemn an account which is well now; blocks go by until there is one."""
+    w = scene.world
+    for _ in range(40):
+        at, adapter = Moment(w.book.ref.number + 1, w.now + w.block_time, 0), Options(w.settings)
+        feed = w.state.feed(0)
+        assert feed is not None
+        call = w.spot_call(0, round(feed.spot * 0.93), at.timestamp)
+        view = adapter.foresee(w.book, Pending(call.target, call.data), at)
+        assert view is not None
+        now = {r.key for r in health.condemned(adapter, w.book, at)}
+        if {r.key for r in health.condemned(adapter, w.book, at, view)} - now:
+            return call
+        scene.step()
+    raise AssertionError("nobody came near")
+
+
+class Seen:
+    def __init__(self) -> None:
+        self.effects: list[Effect] = []
+
+    def effect(self, effect: Effect) -> None:
+        self.effects.append(effect)
+
+    def turn(self, turn: Turn) -> None: ...
+
+    def early(self) -> list[Record]:
+        records = (e for e in self.effects if isinstance(e, Record))
+        return [r for r in records if r.event.startswith("decision.") and r.fields.get("pending")]
+
+
+async def test_the_flag_is_in_the_block_of_the_update(scene: Scene) -> None:
+    w, call, seen = scene.world, drop(scene), Seen()
+    w.publisher.send(w.node, call)  # into the pool; not mined yet
+    w.node.rpc("evm_setNextBlockTimestamp", w.now + w.block_time)  # what the node takes for the pending block's time
+    before = w.book.ref.number
+
+    async def step(_: BlockRef) -> bool:
+        w.node.mine(w.now + w.block_time)
+        return False
+
+    async with bootstrap.keeper(scene.settings(*LIVE), bootstrap.Live(), [seen], step) as keeper:
+        await keeper.daemon.run(1)
+    early = seen.early()
+    assert early and all(r.fields["kind"] == "flag" for r in early)
+    assert sum(isinstance(e, Send) for e in seen.effects) >= len(early)
+    mined = w.node.rpc("eth_getBlockByNumber", hex(before + 1), True)["transactions"]
+    senders = [tx["from"] for tx in mined]
+    own, publisher = "0x" + w.keeper.address.hex(), "0x" + w.publisher.address.hex()
+    assert senders.index(publisher) < senders.index(own)
+    receipts = [w.node.rpc("eth_getTransactionReceipt", tx["hash"]) for tx in mined if tx["from"] == own]
+    assert receipts and all(receipt["status"] == "0x1" for receipt in receipts)
+    w.follow()
+    flagged = {int(str(r.fields["account"]), 16) for r in early}
+    auctions = {account: w.state.auction(account) for account in flagged}
+    assert all(auction and auction.flagged_at for auction in auctions.values())
+
+
+async def test_without_the_setting_nobody_looks(scene: Scene) -> None:
+    seen = Seen()
+    scene.world.publisher.send(scene.world.node, drop(scene))
+    async with bootstrap.keeper(scene.settings("record.enabled=false"), bootstrap.Live(), [seen]) as keeper:
+        await keeper.daemon.run(1)
+    assert not seen.early()
+
+
+async def test_the_node_says_what_is_pending(scene: Scene) -> None:
+    w, call = scene.world, drop(scene)
+    w.publisher.send(w.node, call)
+    rpc = wire.connect(str(w.node.ipc))
+    try:
+        found = await Node(rpc).pending({w.dep.oracle})
+        assert found == [Pending(call.target, call.data)]
+        assert await Node(rpc).pending({bytes(20)}) == []
+    finally:
+        await rpc.close()
+
+
+async def test_what_is_pending_is_not_in_a_recording_so_both_are_refused(scene: Scene) -> None:
+    with pytest.raises(Misconfigured, match="mempool"):
+        async with bootstrap.keeper(scene.settings("chains.local.mempool=true"), bootstrap.Live()):
+            pass
+
+
+def test_what_is_not_mined_is_not_waited_for() -> None:
+    seen, call = Foreseen(), Pending(bytes(20), b"abcd")
+    assert [r.event for r in seen.add(call, 10)] == ["oracle.pending"]
+    assert list(seen.add(call, 11)) == []
+    seen.forget(10 + PATIENCE)
+    assert list(seen.add(call, 20)) == []
+    seen.forget(20 + PATIENCE)
+    assert len(list(seen.add(call, 30))) == 1
+    for n in range(2 * MOST):
+        list(seen.add(Pending(bytes(20), bytes([n])), 30))
+    assert len(seen._calls) == MOST
