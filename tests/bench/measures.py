@@ -26,7 +26,7 @@ from keeper.simulation.node import Anvil
 from keeper.simulation.world import GENESIS, Size, World, build
 from keeper.tx.keys import Key as Secret
 from keeper.tx.signer import local_signer
-from tests.bench import scanning
+from tests.bench import reading, scanning
 from tests.bench.harness import Row, seconds
 from tests.worlds.sets import instance, optimum
 
@@ -160,4 +160,4 @@ def choosing() -> list[Row]:
     ]
 
 
-ALL = (start, decoding, margin, signing, choosing, journal, *scanning.ALL)
+ALL = (start, decoding, margin, signing, choosing, journal, *scanning.ALL, *reading.ALL)
