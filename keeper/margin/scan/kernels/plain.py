@@ -36,14 +36,16 @@ def _chunk(b: Slice, t: Lanes) -> Singles:
         np.minimum(carried, np.where(b.first >> k & 1, np.float32(0), NO_CAP), out=carried)
         carried += np.take(gain, series[k], axis=1, mode="clip") * lots[k]
         sums += np.take(pair, series[k], axis=1, mode="clip") * lots[k]
-    value = b.units * t.parameters[b.under, 0]
-    carried = np.minimum(carried, np.float32(0)) + value * t.shock[b.under].T
+    np.minimum(carried, np.float32(0), out=carried)
+    if b.units.any():
+        carried += b.units * t.parameters[b.under, 0] * t.shock[b.under].T
     return finish(b, t, carried.min(axis=0), sums[0], sums[1])
 
 
 def finish(b: Slice, t: Lanes, lowest: Any, worth: Any, delta: Any) -> Singles:
     """What the worst weighted scenario, the worth and the delta of a block come to."""
-    price, factor, size, cut, gross, naked, doubt, bound = t.parameters[b.under].T
+    one = len(b) > 0 and bool((b.under == b.under[0]).all())  # the same numbers for all: nothing to look up
+    price, factor, size, cut, gross, naked, doubt, bound = t.parameters[b.under[0]] if one else t.parameters[b.under].T
     value, exposure = b.units * price, (delta + b.units) * price
     held = price * (gross * b.shorts + naked * b.naked) + doubt * b.gross
     if len(t.doubt):

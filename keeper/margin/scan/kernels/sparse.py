@@ -42,10 +42,12 @@ class Sparse:
 
 
 def _plan(b: Slice, series: int) -> Plan:
+    """The levels of expiry, and behind them all of them together."""
     slots = np.arange(b.series.shape[1])
     begins = b.first[:, None] >> slots & 1
     level = np.where(b.lots != 0, np.cumsum(begins, axis=1) - 1, -1)
-    return [_matrix(b, level == j, series) for j in range(max(1, int(level.max(initial=-1)) + 1))]
+    levels = range(max(1, int(level.max(initial=-1)) + 1))
+    return [*(_matrix(b, level == j, series) for j in levels), _matrix(b, level >= 0, series)]
 
 
 def _matrix(b: Slice, chosen: Array, series: int) -> Any:
@@ -55,14 +57,15 @@ def _matrix(b: Slice, chosen: Array, series: int) -> Any:
 
 
 def _product(b: Slice, plan: Plan, t: Lanes) -> Singles:
-    """``finish`` wants one scenario to a row."""
-    carried = plan[0] @ t.gain
-    sums = plan[0] @ t.pair
-    for matrix in plan[1:]:
+    """``turned`` has one scenario to a row: minima along a row are slow."""
+    *levels, whole = plan
+    carried = levels[0] @ t.gain
+    for matrix in levels[1:]:
         np.minimum(carried, 0, out=carried)
         carried += matrix @ t.gain
-        sums += matrix @ t.pair
-    value = b.units * t.parameters[b.under, 0]
     np.minimum(carried, 0, out=carried)
-    turned = np.ascontiguousarray(carried.T) + value * t.shock[b.under].T
-    return finish(b, t, turned.min(axis=0), sums[:, 0], sums[:, 1])
+    turned = np.ascontiguousarray(carried.T)
+    if b.units.any():
+        turned += np.ascontiguousarray(t.shock[b.under].T) * (b.units * t.parameters[b.under, 0])
+    worth, delta = np.ascontiguousarray((whole @ t.pair).T)
+    return finish(b, t, turned.min(axis=0), worth, delta)
