@@ -18,7 +18,7 @@ from keeper.simulation.node import Anvil
 GAS: Final = 16_000_000  # below the cap per transaction
 CASH: Final = ("US dollars", "USDC", 6)
 BASES: Final = (("Wrapped ether", "WETH", 18), ("Wrapped bitcoin", "WBTC", 8))
-USUAL: Final = (800_000, 650_000)  # ppm, volatility of each underlying that the scenarios are made for
+USUAL: Final = (1_500_000, 1_200_000)  # ppm, volatility of each underlying that the scenarios are made for
 
 
 def options() -> dict[str, Contract]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,19 +11,22 @@ from hypothesis import strategies as st
 
 from keeper.model import Key, Moment
 from keeper.protocols.options.columns import Columns
+from keeper.protocols.options.params import local
 from keeper.protocols.options.records import Account
 from keeper.protocols.options.risk import Market, Portfolio, Price
 from keeper.simulation.node import Anvil
 from keeper.units import wad
-from tests.worlds.options import EXPIRIES, GENESIS, SPOTS, OptionsWorld, legs
+from tests.worlds.options import DEPTHS, EXPIRIES, GENESIS, SPOTS, OptionsWorld, legs
 
 pytestmark = pytest.mark.chain
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[OptionsWorld]:
+    """Scenarios that volatility stretches, smiles that are stale as often as not."""
+    shipped = local(DEPTHS)
     with Anvil(timestamp=GENESIS) as node:
-        w = OptionsWorld(node)
+        w = OptionsWorld(node, replace(shipped, risk=replace(shipped.risk, stress_cap=wad("1.5"))))
         w.open_markets()
         yield w
 

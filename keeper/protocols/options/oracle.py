@@ -173,7 +173,7 @@ def publish(feed: Feed, spot: int, time: int, confidence: int, now: int, c: Conf
 
 
 def _first(feed: Feed, spot: int, time: int, confidence: int, now: int) -> Feed:
-    mark, variance = spot * 10**4, feed.usual**2 // 10**3
+    mark = spot * 10**4
     return replace(
         feed,
         spot=spot,
@@ -182,8 +182,7 @@ def _first(feed: Feed, spot: int, time: int, confidence: int, now: int) -> Feed:
         confidence=confidence,
         slow=mark,
         fast=mark,
-        variance=variance,
-        peak=variance,
+        peak=feed.usual**2 // 10**3,
         eased=ONE,
         resumed=now,
     )
@@ -295,14 +294,14 @@ def _smooth(s: Smile, feed: Feed, t: int, c: Config) -> tuple[int, int]:
     if age <= c.smile_age:
         return ewma(s.smooth, atm, age, c.smile_t), atm
     smooth = ewma(s.smooth, atm, c.smile_age, c.smile_t)
-    atm = _fallback(feed, t, c)
+    atm = _fallback(feed, t, atm, c)
     return ewma(smooth, atm, age - c.smile_age, c.smile_t), atm
 
 
-def _fallback(feed: Feed, t: int, c: Config) -> int:
-    """premium x the greater of sigma and the usual volatility, wad."""
-    sigma = _root(decay(feed.peak, clamp(t - feed.time, 0, c.max_age), c.fall_t))
-    return min(max(sigma, feed.usual * 10**12) * c.premium // WAD, MAX_ATM)
+def _fallback(feed: Feed, t: int, atm: int, c: Config) -> int:
+    """premium x realised volatility, wad; not below the last published atm, and not above twice that."""
+    realised = _root(decay(feed.variance, clamp(t - feed.time, 0, c.max_age), c.rise_t))
+    return clamp(realised * c.premium // WAD, atm, min(2 * atm, MAX_ATM))
 
 
 # ─── live clock ───────────────────────────────────────────────────────────────────────────────────

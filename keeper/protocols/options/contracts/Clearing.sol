@@ -541,8 +541,9 @@ contract Clearing {
     }
 
     function _legs(uint256 account) internal view returns (uint256[] memory held) {
+        uint256[MAX_LEGS] storage from = legs[account];
         held = new uint256[](accounts[account].legs);
-        for (uint256 i; i < held.length; ++i) held[i] = legs[account][i];
+        for (uint256 i; i < held.length; ++i) held[i] = from[i];
     }
 
     /* ------------------------------------------------------------------------------------------------------

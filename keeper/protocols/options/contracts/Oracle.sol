@@ -17,7 +17,7 @@ import {Pace} from "./lib/Pace.sol";
 ///     slow, fast               EWMA of spot; margin uses spot within a band of one of them
 ///     sigma                    synthetic volatility: rises with the realised variance, falls slowly
 ///     atOnce, eased            sigma over the usual volatility, at least 1; `eased` climbs 1 % a minute, see `Pace.sol`
-///     smile                    atm within a band of its own EWMA; sigma takes over where the smile is stale
+///     smile                    atm within a band of its own EWMA; a stale one gives way to realised volatility
 ///     clock                    stands while the feed is stale or frozen, and at level 3
 ///
 /// Tightening is immediate: guardian and trippers raise the level, the guardian freezes a feed, a price far from
@@ -85,7 +85,7 @@ contract Oracle is IBreaker {
         uint256 window; //     seconds of the settlement average; expiries are multiples of it
         uint256 riseT; //      seconds, of the realised variance
         uint256 fallT; //      seconds, >= riseT: sigma squared falls no faster than with this time constant
-        uint256 premium; //    wad, >= 1: over sigma, where it stands in for a stale smile
+        uint256 premium; //    wad, >= 1: over realised volatility, where it stands in for a stale smile
         uint256 trip; //       wad, distance of a price from the slow mark that trips level 2
         uint256 tripFor; //    seconds
         uint256 firstBand; //  wad, see `Feed.probation`
@@ -264,7 +264,7 @@ contract Oracle is IBreaker {
 
     function _begin(Feed memory f, uint256 spot, uint256 time) internal view {
         f.slow = f.fast = uint64(spot * 1e4);
-        f.peak = f.variance = uint48(uint256(f.usual) * f.usual / 1e3);
+        f.peak = uint48(uint256(f.usual) * f.usual / 1e3);
         f.eased = uint32(ONE);
         (f.time, f.resumed) = (uint40(time), uint40(block.timestamp));
     }
@@ -394,7 +394,7 @@ contract Oracle is IBreaker {
     }
 
     /// @notice What volatility does to the scenarios of underlying `u`.
-    /// @return sigma wad, synthetic volatility: realised over riseT, falling no faster than over 2 fallT
+    /// @return sigma wad, synthetic volatility: the greatest realised over riseT, fading over 2 fallT
     /// @return atOnce wad, max(1, sigma / usual), for initial margin
     /// @return eased wad, the same, but rising by 1 % a minute at most, for maintenance
     function stress(uint256 u) external view returns (uint256 sigma, uint256 atOnce, uint256 eased) {
@@ -421,7 +421,7 @@ contract Oracle is IBreaker {
     }
 
     /// @notice The smile as margin uses it: atm limited to smileBand around its own smooth value. A stale smile is
-    /// no reason to stop: its atm gives way to sigma, within the same band, and its confidence is 0.
+    /// no reason to stop: its atm gives way to realised volatility, within the same band, at confidence 0.
     /// @return atm wad @return skew wad @return curv wad @return rate wad per year @return confidence bps
     function smile(uint256 u, uint256 expiry)
         external
@@ -437,22 +437,23 @@ contract Oracle is IBreaker {
         confidence = block.timestamp - s.time > smileAge ? 0 : s.confidence;
     }
 
-    /// @dev The smooth atm at `t`, and what it is drawn to: the published atm, after smileAge premium x sigma.
+    /// @dev The smooth atm at `t`, and what it is drawn to: the published atm, after smileAge that of `_fallback`.
     /// @return smooth wad @return atm wad
     function _smooth(Smile memory s, uint256 u, uint256 t) internal view returns (uint256 smooth, uint256 atm) {
         atm = uint256(s.atm) * 1e12;
         uint256 age = t - s.time;
         if (age <= smileAge) return (ewma(s.smooth, atm, age, smileT), atm);
         smooth = ewma(s.smooth, atm, smileAge, smileT);
-        atm = _fallback(u, t);
+        atm = _fallback(u, t, atm);
         smooth = ewma(smooth, atm, age - smileAge, smileT);
     }
 
-    /// @dev premium x the greater of sigma and the usual volatility, wad.
-    function _fallback(uint256 u, uint256 t) internal view returns (uint256) {
+    /// @dev premium x realised volatility, wad; not below the last published atm, and not above twice that.
+    function _fallback(uint256 u, uint256 t, uint256 atm) internal view returns (uint256) {
         Feed memory f = feed(u);
-        uint256 sigma = _root(_decay(f.peak, t > f.time ? _live(t - f.time) : 0, fallT));
-        return Math.min(Math.max(sigma, uint256(f.usual) * 1e12) * premium / WAD, MAX_ATM * 1e12);
+        uint256 live = t > f.time ? _live(t - f.time) : 0;
+        uint256 realised = _root(_decay(f.variance, live, riseT));
+        return Fixed.clamp(realised * premium / WAD, atm, Math.min(2 * atm, MAX_ATM * 1e12));
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -596,6 +597,7 @@ contract Oracle is IBreaker {
     function _setLevel(uint8 to) internal {
         uint8 was = breaker_.raised;
         if (to < 2 && was >= 2) breaker_.lowered = uint40(block.timestamp);
+        if (to > was) for (uint256 low; low < 3; ++low) delete ready[Act.Lower][low]; // announced before it rose
         breaker_.raised = to;
         emit BreakerChanged(breaker_);
         if ((to == 3) == (was == 3)) return;
@@ -632,6 +634,7 @@ contract Oracle is IBreaker {
         Feed memory f = feed(u);
         if (!f.frozen) revert NothingToDo();
         (f.frozen, f.probation) = (false, true);
+        delete ready[Act.Vouch][u];
         _resume(f);
         _save(u, f);
         emit Thawed(u);
@@ -646,7 +649,14 @@ contract Oracle is IBreaker {
                                                      TIMELOCK
     ------------------------------------------------------------------------------------------------------ */
 
+    /// @notice Announce what is to loosen; only something that is tight now, so that nothing is announced in advance.
     function schedule(Act act, uint256 value) external onlyGovernor {
+        bool tight = act == Act.Lower
+            ? value < breaker_.raised
+            : act == Act.Thaw
+                ? feeds[value].frozen
+                : act == Act.Vouch ? feeds[value].probation : tripper[address(uint160(value))];
+        if (!tight) revert NothingToDo();
         ready[act][value] = block.timestamp + delay;
         emit Scheduled(act, value, block.timestamp + delay);
     }

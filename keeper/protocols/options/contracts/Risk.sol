@@ -374,12 +374,29 @@ contract Risk {
         }
     }
 
+    /// @notice Black (1976): what an option is worth undiscounted, and N(d1), the forward delta of the call. All wad.
+    /// @param w sigma sqrt(t)
+    function value(bool isCall, uint256 forward, uint256 strike, uint256 w)
+        external
+        pure
+        returns (uint256 v, uint256 n1)
+    {
+        return Black76.value(isCall, forward, strike, _ln(forward, strike), w);
+    }
+
     /// @return ln ln(F / K) @return w sigma sqrt(t)
     function _point(Term memory t, uint256 k) internal pure returns (int256 ln, uint256 w) {
+        ln = _ln(t.forward, k);
         unchecked {
-            uint256 ratio = t.forward * WAD / k;
-            ln = Math.lnWad(int256(ratio == 0 ? 1 : ratio));
             w = _sigma(t, ln) * t.rootT / WAD;
+        }
+    }
+
+    /// @dev ln(F / K), of at least one wei
+    function _ln(uint256 forward, uint256 k) internal pure returns (int256) {
+        unchecked {
+            uint256 ratio = forward * WAD / k;
+            return Math.lnWad(int256(ratio == 0 ? 1 : ratio));
         }
     }
 

@@ -6,7 +6,8 @@ import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol"
 /// @title Black76
 /// @notice Black (1976) values in wad. The logarithm and the square root are the caller's, so that they
 /// are taken once per leg and not once per scenario; one exponential serves both normal densities, since
-/// phi(d2) = phi(d1) F / K. Absolute error below 2e-15 of the forward.
+/// phi(d2) = phi(d1) F / K. Absolute error below 1e-12 of the greater of
+/// forward and strike: where the tail is cut off; nearer the money 2e-15.
 library Black76 {
     uint256 private constant WAD = 1e18;
     /// @dev Below this total volatility an option is worth its intrinsic value.
