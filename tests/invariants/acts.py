@@ -5,13 +5,13 @@ A new mechanism joins the walk with one function and one row of ``ACTS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import exp
 from typing import Final
 
 from keeper.protocols.options import slices
-from keeper.protocols.options.records import Leg, unpack_leg
+from keeper.protocols.options.records import Leg, series_of, unpack_leg
 from keeper.protocols.options.risk import Portfolio, Price
 from keeper.units import WAD, mul_down, mul_up
 from tests.invariants.walk import BACKSTOP, BIDDERS, BROKER, EXPIRIES, INSURER, MAKER, PEOPLE, TRADERS, USD, Walk, word
@@ -137,6 +137,17 @@ def reduce(w: Walk) -> None:
         _traded(w, a, w.account(MAKER), [series << 128 | signed & 2**128 - 1])
 
 
+def meddle(w: Walk) -> None:
+    """An account that is for sale buys a hedge: good for it, and not allowed, because it is new."""
+    for account in w.running()[:1]:
+        short = [leg for leg in w.holds(account).legs if leg.size <= -LOT]
+        if short and w.name(account) in TRADERS:
+            u, expiry, call, strike = series_of(w.rng.choice(short).series)
+            if expiry > w.now + 120:
+                near = word(u, expiry, call, round(strike / WAD * (1.05 if call else 0.95)), w.rng.uniform(0.1, 2))
+                _traded(w, account, w.account(MAKER), [near])
+
+
 def _package(w: Walk) -> list[int]:
     expiries = [expiry for expiry in EXPIRIES if expiry > w.now + 120]
     legs: dict[int, int] = {}
@@ -206,8 +217,8 @@ def insure(w: Walk) -> None:
 # ─── liquidators ──────────────────────────────────────────────────────────────────────────────────
 
 
-def flag(w: Walk) -> None:
-    """The worst account; sometimes with a scenario that proves nothing."""
+def flag(w: Walk) -> Iterator[None]:
+    """The worst account; sometimes with a scenario that proves nothing. Often its sealed stage follows."""
     ranked = sorted((_slack(w, account), account) for account, one in w.accounts() if one.legs)
     running = set(w.running())
     free = [(slack, account) for slack, account in ranked if account not in running]
@@ -217,7 +228,10 @@ def flag(w: Walk) -> None:
     if slack >= 0 and w.rng.random() < 0.9:  # nothing to prove, most of the time not even tried
         return
     scenario = w.health(account, Price.TRIGGER).worst if w.rng.random() < 0.85 else w.rng.randrange(2**16) & 0x0F0F
-    w.do(w.rng.choice(BIDDERS), "Liquidator", "flag", account, scenario, accounts=(account,))
+    deed = w.do(w.rng.choice(BIDDERS), "Liquidator", "flag", account, scenario, accounts=(account,))
+    yield
+    if deed.done and w.rng.random() < 0.6:
+        yield from stage(w, account)
 
 
 def _slack(w: Walk, account: int) -> int:
@@ -267,6 +281,80 @@ def takeover(w: Walk) -> None:
             _change(w, account),
             accounts=(account, receiver),
         )
+
+
+# ─── sealed bids ──────────────────────────────────────────────────────────────────────────────────
+
+
+def stage(w: Walk, account: int) -> Iterator[None]:
+    """A whole sealed stage: some commit, most of them reveal, some are awarded. Yields after every part."""
+    for name in (*BIDDERS, MAKER):
+        if w.rng.random() < 0.8:
+            _committed(w, name, account)
+            yield
+    w.publish_all(w.rng.randint(10, 16))
+    yield
+    for _ in range(3):
+        reveal(w)
+        yield
+    w.publish_all(w.rng.randint(12, 20))
+    yield
+    for _ in range(2):
+        _awarded(w, account)
+        yield
+
+
+def commit(w: Walk) -> None:
+    for account in w.running()[-1:]:
+        _committed(w, w.rng.choice((*BIDDERS, MAKER)), account)
+
+
+def _committed(w: Walk, name: str, account: int) -> None:
+    """A bid that only its bidder knows; sometimes at a discount that nobody may ask for."""
+    secrets, running = w.rng.randbytes(32), w.state.auction(account)
+    if running is not None:
+        most = w.state.params(running.version).auction.rho_sealed
+        rho, share = w.rng.randint(0, most * 11 // 10), w.rng.choice([WAD, WAD // 3])
+        key = account, running.flagged_at, w.account(name)
+        hash_ = w.ask("Sealed", w.dep.sealed, "hashOf", *key, rho, share, secrets)
+        done = w.do(
+            name, "Sealed", "commit", account, w.account(name), hash_, bytes(32), accounts=(account, w.account(name))
+        ).done
+        if done:
+            w.stages.add(key[:2])
+            w.sealed[key] = rho, share, secrets
+
+
+def reveal(w: Walk) -> None:
+    """Most bids are opened as they were made."""
+    running = {account: w.state.auction(account) for account in w.running()}
+    mine = [key for key in w.sealed if (a := running.get(key[0])) and a.flagged_at == key[1]]
+    if mine:
+        account, _, bidder = key = w.rng.choice(mine)
+        rho, share, secrets = w.sealed[key]
+        rho += w.rng.random() < 0.1
+        name = w.name(bidder)
+        w.do(name, "Sealed", "reveal", account, bidder, rho, share, secrets, accounts=(account, bidder))
+
+
+def award(w: Walk) -> None:
+    for account in w.running()[-1:]:
+        _awarded(w, account)
+
+
+def _awarded(w: Walk, account: int) -> None:
+    w.do(w.rng.choice(PEOPLE), "Sealed", "award", account, accounts=(account,))
+
+
+def release(w: Walk) -> None:
+    for account in w.running()[-1:]:
+        w.do(w.rng.choice(PEOPLE), "Sealed", "release", account, accounts=(account,))
+
+
+def invite(w: Walk) -> None:
+    """A guest leaves, or comes back."""
+    who = w.who(w.rng.choice(BIDDERS))
+    w.govern("Sealed", "invite", who, not w.state.is_guest(who))
 
 
 def restart(w: Walk) -> None:
@@ -395,11 +483,17 @@ ACTS: Final[Mapping[Act, float]] = {
     withdraw: 4,
     trade: 9,
     reduce: 2,
+    meddle: 1.5,
     settle: 2,
     insure: 0.5,
     flag: 8,
     improve: 1,
     cure: 2,
+    commit: 1,
+    reveal: 1,
+    award: 1,
+    release: 0.7,
+    invite: 0.3,
     bid: 10,
     takeover: 1,
     restart: 0.5,

@@ -20,7 +20,7 @@ from tests.invariants.walk import Deed, Walk
 
 Law = Callable[[Walk, Deed], None]
 BUYING: Final = ("bid", "takeover")
-TIMED: Final = ("flag", "restart", "closeOut", "deleverage", *BUYING)  # what no standing clock allows
+TIMED: Final = ("flag", "restart", "closeOut", "deleverage", "award", *BUYING)  # what no standing clock allows
 HEALTH_FIELDS: Final = ("equity", "mm", "im", "convex", "loss", "worst", "underlyings", "clamped", "stale")
 OFFER_FIELDS: Final = ("equity", "mm", "rho", "rho_paid", "price", "fmax", "fee", "refused")
 
@@ -106,7 +106,8 @@ def nobody_gets_into_trouble(w: Walk, deed: Deed) -> None:
     }
     if not deed.done:
         return
-    for account in actors.get(deed.what, ()):
+    winners = tuple(fact.amounts["bidder"] for fact in deed.facts if fact.name == "sold")
+    for account in {*actors.get(deed.what, ()), *winners}:
         prices = w.prices(Price.INITIAL)
         is_, was = prices.assess(w.holds(account)), prices.assess(_then(w, deed, account))
         after, before = is_.equity - is_.im, was.equity - was.im
@@ -166,15 +167,23 @@ def the_fund_pays_last(w: Walk, deed: Deed) -> None:
     is_, was = w.state.clearing(), deed.before.clearing
     change = is_.fund + is_.reserve - was.fund - was.reserve
     assert is_.fund >= 0 and is_.reserve >= 0
-    if deed.what in BUYING:
-        sales = [fact.amounts for fact in deed.facts if fact.name == "sold"]
-        assert change == sum(sale["fee"] - max(0, -sale["price"]) for sale in sales)
-    elif deed.what in ("deleverage", "socialise"):
-        assert change <= 0
+    if deed.what in ("deleverage", "socialise"):
+        assert change <= _forfeited(deed)
     elif deed.what != "fundFrom":
-        assert change == 0
+        sales = [fact.amounts for fact in deed.facts if fact.name == "sold"]
+        assert change == sum(sale["fee"] - max(0, -sale["price"]) for sale in sales) + _forfeited(deed)
     if is_.index != was.index:
         assert is_.index < was.index and deed.what == "socialise" and is_.fund == is_.reserve == 0
+
+
+def _forfeited(deed: Deed) -> int:
+    """Bonds that went to the fund: of bids that were not opened, and of a winner who could not hold what he wanted."""
+    lost = sum(fact.amounts["forfeited"] for fact in deed.facts if fact.name == "bonds")
+    for fact in deed.facts:
+        if fact.name == "awarded" and not fact.amounts["filled"]:
+            bids = deed.before.stages[fact.key.id].bids
+            lost += sum(bid.bond for bid in bids if bid.bidder.to_bytes(32)[12:] == fact.who)
+    return lost
 
 
 def two_halves_are_no_more(w: Walk, deed: Deed) -> None:
@@ -240,6 +249,18 @@ def nobody_pays_into_ruin(w: Walk, deed: Deed) -> None:
     was, is_ = prices.assess(_then(w, deed, deed.accounts[0])), prices.assess(w.holds(deed.accounts[0]))
     assert is_.equity >= was.equity - 10**6 or deed.what == "closeOut"
     assert deed.what != "socialise" or was.equity < 0
+
+
+def bonds_are_kept(w: Walk, deed: Deed) -> None:
+    """19. What the sealed stage holds is the bonds of all bids that still have one; nobody is awarded a discount above
+    rhoSealed."""
+    held = w.holds(int.from_bytes(w.dep.sealed)).cash
+    bids = [bid for stage in w.stages for bid in w.ask("Sealed", w.dep.sealed, "bidsOf", *stage)]
+    assert held == sum(bid[2] for bid in bids), (held, bids)
+    for fact in deed.facts:
+        if deed.what == "award" and fact.name == "sold":
+            p = w.state.params(deed.before.auctions[deed.accounts[0]].version).auction
+            assert fact.amounts["rho"] <= p.rho_sealed
 
 
 def only_the_unhealthy_are_flagged(w: Walk, deed: Deed) -> None:
@@ -370,6 +391,7 @@ LAWS: Final[tuple[Law, ...]] = (
     nobody_pays_into_ruin,
     the_insolvent_are_counted,
     only_the_unhealthy_are_flagged,
+    bonds_are_kept,
 )
 TELLINGS: Final[tuple[Law, ...]] = (
     balances_agree,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from keeper.simulation.node import Anvil
-from tests.invariants.acts import ACTS, opening
+from tests.invariants.acts import ACTS, Act, opening
 from tests.invariants.laws import LAWS, TELLINGS
 from tests.invariants.walk import Walk, begun
 from tests.worlds.options import GENESIS
@@ -35,11 +35,19 @@ def walked(node: Anvil, seed: int, steps: int) -> Walk:
     n = 0
     while n < steps or (n < 3 * steps and not any(deed.what == "bid" and deed.done for deed in w.deeds)):
         n += 1
-        before = len(w.deeds)
-        w.rng.choices(acts, weights)[0](w)
-        if len(w.deeds) > before:
+        for _ in parts(w, w.rng.choices(acts, weights)[0]):
             obeyed(w)
     return w
+
+
+def parts(w: Walk, act: Act) -> Iterator[None]:
+    """An act, as far as something was done: some do several things one after the other."""
+    seen = len(w.deeds)
+    done = act(w)
+    for _ in done if isinstance(done, Iterator) else [None]:
+        if len(w.deeds) > seen:
+            yield
+        seen = len(w.deeds)
 
 
 def obeyed(w: Walk) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from keeper.errors import Broken
 from keeper.model import Address, Fact
 from keeper.protocols.options.params import ParamSet, RiskParams, local
-from keeper.protocols.options.records import Account, Auction, Clearing, pack_leg
+from keeper.protocols.options.records import Account, Auction, Clearing, Stage, pack_leg
 from keeper.protocols.options.risk import Health, Market, Portfolio, Price, cash_of, market, portfolio
 from keeper.simulation.deploy import actor
 from keeper.simulation.node import Anvil
@@ -23,7 +23,7 @@ PLENTY: Final = 10**30  # native units that everybody holds of every token
 TRADERS: Final = tuple(f"trader {i}" for i in range(5))
 MAKER, BIDDERS, BACKSTOP, BROKER, INSURER = "maker", ("bidder 0", "bidder 1"), "backstop", "broker", "insurer"
 PEOPLE: Final = (*TRADERS, MAKER, *BIDDERS, BACKSTOP, INSURER)
-RICH: Final = {MAKER: 50_000_000, BIDDERS[0]: 5_000_000, BIDDERS[1]: 400_000, BACKSTOP: 5_000_000, INSURER: 1_000_000}
+RICH: Final = {MAKER: 50_000_000, BIDDERS[0]: 5_000_000, BIDDERS[1]: 2_000, BACKSTOP: 5_000_000, INSURER: 1_000_000}
 POCKET: Final = 15_000  # US dollars that a trader begins with
 
 
@@ -34,6 +34,7 @@ class Before:
     accounts: dict[int, Account]
     auctions: dict[int, Auction]
     clearing: Clearing
+    stages: dict[int, Stage]
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,14 @@ class Walk(OptionsWorld):
     """``seed`` decides everything that is random."""
 
     seed: int = 0
-    sets: ParamSet = field(default_factory=lambda: local(DEPTHS))
+    sets: ParamSet = field(default_factory=lambda: paced(local(DEPTHS)))
     deeds: list[Deed] = field(default_factory=list)
     spots: list[float] = field(default_factory=lambda: list(SPOTS))
     settled: int = 0  # legs paid out so far: each may round down by a wei
     shared: int = 0  # losses shared so far: each moves the index, which has 18 decimals
     rhos: dict[int, tuple[Auction, int]] = field(default_factory=dict)  # what each running auction last offered
+    sealed: dict[tuple[int, int, int], tuple[int, int, bytes]] = field(default_factory=dict)  # what bidders know
+    stages: set[tuple[int, int]] = field(default_factory=set)  # auctions with a commitment
     stricter: tuple[int, ...] = ()  # versions that each have one factor or haircut raised; never accepted
 
     def __post_init__(self) -> None:
@@ -79,6 +82,8 @@ class Walk(OptionsWorld):
             self.do(name, "Clearing", "deposit", self.account(name), 0, dollars * USD)
         self.do(INSURER, "Clearing", "fundFrom", self.account(INSURER), 500_000 * WAD, False)
         self.govern("Liquidator", "setBackstop", self.who(BACKSTOP), True)
+        for name in (*BIDDERS, MAKER):
+            self.govern("Sealed", "invite", self.who(name), True)
         self.stricter = tuple(self._proposed(risk) for risk in stricter(self.sets.risk))
 
     def _proposed(self, risk: RiskParams) -> int:
@@ -133,6 +138,8 @@ class Walk(OptionsWorld):
 
     def publish_all(self, seconds: int = 1) -> None:
         """Prices of all underlyings that take one, in one block."""
+        if len(self.frozen()) == len(self.spots):
+            return self.at(self.now + seconds)
         before = self.before()
         self.now += seconds
         txs, frozen = [], self.frozen()
@@ -148,6 +155,7 @@ class Walk(OptionsWorld):
             done = False
         facts = tuple(self.follow())
         self.deeds.append(Deed("publish", "publisher", tuple(self.spots), self.now, done, before, facts))
+        return None
 
     # ── what would be ──
 
@@ -191,7 +199,8 @@ class Walk(OptionsWorld):
 
     def before(self) -> Before:
         auctions = {key.id: one for key in self.book.keys("auction") if (one := self.state.auction(key.id))}
-        return Before(dict(self.accounts()), auctions, self.state.clearing())
+        stages = {key.id: self.book.get(key) for key in self.book.keys("sealed")}
+        return Before(dict(self.accounts()), auctions, self.state.clearing(), stages)
 
     def accounts(self) -> Iterator[tuple[int, Account]]:
         for key in sorted(self.book.keys("account"), key=lambda one: one.id):
@@ -226,6 +235,11 @@ class Walk(OptionsWorld):
     def told(self) -> str:
         """The last deeds, for a message about a failure."""
         return "\n".join(map(str, self.deeds[-12:]))
+
+
+def paced(sets: ParamSet) -> ParamSet:
+    """Sealed stages that last a few steps of a walk."""
+    return replace(sets, auction=replace(sets.auction, commit_time=15, reveal_time=20))
 
 
 def stricter(r: RiskParams) -> tuple[RiskParams, ...]:
