@@ -65,7 +65,7 @@ class Admission:
         """The breaker, and the retry budget of a subject. Both are read from the journal: a restart resets neither."""
         limits, journal = self._lane.settings.limits, self._lane.journal
         if limits.reverts is not None or limits.lost is not None:
-            count, lost = journal.losses()
+            count, lost = journal.losses(limits.reverts or 100)
             if count >= (limits.reverts or count + 1) or lost >= (limits.lost or lost + 1):
                 raise self._tripped(f"{count} reverts in a row cost {lost} wei")
         if intent.subject and limits.retries is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,11 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from keeper.model import TxState
+from keeper.tx.budget import Budget
 from keeper.tx.journal import Journal
 from keeper.tx.manager import FAULT_POINTS, Manager
+from keeper.tx.settings import Limits
+from keeper.tx.signer import local_signer
+from keeper.tx.switch import Level, Switch
 from keeper.units import GWEI
-from tests.unit.tx_chain import Chain, Trick
-from tests.unit.tx_rig import BINDING, SETTINGS, SIGNER, intent, target
+from tests.unit.tx_chain import Chain, Trick, Tx
+from tests.unit.tx_rig import BINDING, KEY, SETTINGS, SIGNER, intent, target
 
 LIES = [
     *Trick,
@@ -28,6 +33,14 @@ LIES = [
     "intrinsic gas too low",
     "who knows",
 ]
+
+
+CAP = 4 * 10**16  # wei: less than sixteen that may still have to be cancelled at the highest price
+LIMITED = replace(SETTINGS, limits=Limits(day_cost=CAP))
+
+
+def _cost(tx: Tx, base_fee: int) -> int:
+    return tx.gas * min(tx.max_fee, base_fee + tx.tip) + tx.value
 
 
 class Killed(Exception):
@@ -44,6 +57,8 @@ class Market(RuleBasedStateMachine):
         self.wanted = 0
         self.fuse: tuple[str, int] | None = None
         self.journal: Journal | None = None
+        self.switch = Switch(Path(self.folder.name) / "switch")
+        self.seen = 0  # of what was sent, when the switch was thrown
         self.restart()
 
     # ── what may happen ──
@@ -71,6 +86,11 @@ class Market(RuleBasedStateMachine):
             self.chain.undo(min(depth, room), keep=keep)
             self.chain.mine(skip=True)
 
+    @rule(level=st.sampled_from(Level))
+    def throw_the_switch(self, level: Level) -> None:
+        self.switch.set(level)
+        self.seen = len(self.chain.sent)
+
     @rule()
     def lose_the_pool(self) -> None:
         self.chain.pool.clear()
@@ -88,7 +108,11 @@ class Market(RuleBasedStateMachine):
         if self.journal is not None:
             self.journal.close()
         self.journal = Journal(Path(self.folder.name) / "journal.db", BINDING)
-        self.manager = Manager(self.chain, self.journal, SIGNER, SETTINGS, fault=self._burn)
+        budget = Budget(LIMITED.limits, wall=None)
+        signer = local_signer(KEY, 31337, None, budget)
+        self.manager = Manager(
+            self.chain, self.journal, signer, LIMITED, fault=self._burn, switch=self.switch, budget=budget
+        )
         self.survive(lambda manager: manager.recover())
 
     def survive(self, act: Callable[[Manager], Awaitable[Any]]) -> None:
@@ -122,9 +146,25 @@ class Market(RuleBasedStateMachine):
         nonces = {tx.nonce for tx in self.chain.sent}
         assert nonces == set(range(len(nonces)))
 
+    @invariant()
+    def the_cap_holds(self) -> None:
+        """By what was sent and mined, whatever the process remembers of it."""
+        paid = {tx.nonce: _cost(tx, ref.base_fee) for ref, txs in self.chain.blocks for tx in txs}
+        worst = dict[int, int]()
+        for tx in self.chain.sent:
+            worst[tx.nonce] = max(worst.get(tx.nonce, 0), tx.gas * tx.max_fee + tx.value)
+        assert sum(paid.get(nonce, most) for nonce, most in worst.items()) <= CAP
+
+    @invariant()
+    def what_is_stopped_sends_nothing(self) -> None:
+        level, since = self.switch.level, self.chain.sent[self.seen :]
+        assert not since or level is not Level.HALT
+        assert level is not Level.DRAIN or all(tx.to == SIGNER.address for tx in since)
+
     def teardown(self) -> None:
         """Left alone on a calm chain, everything comes to the end that the journal tells."""
         self.fuse = None
+        self.switch.set(Level.RUN)
         self.chain.script.clear()
         self.chain.base_fee = GWEI
         self.restart()
