@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SEED   ?= 1
+N      ?= 1000
 
 .PHONY: demo test check bench faults soak setup lock artifacts clean
 .DEFAULT_GOAL := help
@@ -24,7 +25,10 @@ bench: $(VENV)/.dev $(VENV)/.node  ## the table of the README, measured here
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 faults: $(VENV)/.dev $(VENV)/.node  ## the fault matrix: its tests, and the share of rows that hold
-	@$(BIN)/python -m tests.faults $(ARGS)
+	@$(BIN)/python -m tests.faults -n $$(nproc) $(ARGS)
+
+soak: $(VENV)/.dev $(VENV)/.node  ## kill -9 at N random points, and hold the journal against the chain
+	@$(BIN)/python -m tests.faults.soak $(N) $(SEED)
 
 setup: $(VENV)/.dev $(VENV)/.node  ## everything the above need
 
@@ -33,7 +37,7 @@ artifacts: setup  ## recompile the contracts into artifacts.json
 
 lock: $(VENV)/.dev  ## pin the newest versions that pyproject.toml allows
 	@$(PIP) pip-tools
-	@for l in "run fast" "dev fast,dev"; do set -- $$l; \
+	@for l in "run fast,ha" "dev fast,ha,dev"; do set -- $$l; \
 	  $(BIN)/pip-compile -q --upgrade --strip-extras --generate-hashes --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-header --all-build-deps --allow-unsafe \
 	    --extra=$$2 -o requirements-$$1.lock pyproject.toml; done

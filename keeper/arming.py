@@ -7,6 +7,8 @@ others     a journal that ends with the process, no switch; limits by the chain'
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -20,6 +22,7 @@ from keeper.core.planner import Limits as Planning
 from keeper.errors import Misconfigured, SecretUnusable
 from keeper.model import Address, Hash, Route
 from keeper.observe import redact
+from keeper.process.lease import Lease
 from keeper.protocols.desk import terms, through
 from keeper.settings import Chain, Settings, Signer
 from keeper.settings.checks import LOCAL_CHAINS
@@ -92,6 +95,7 @@ class Arming:
         self.switch = Switch(settings.keeper.state / SWITCH) if live else Switch()
         self.signers: list[LocalSigner | RemoteSigner] = []
         self.secret = b""  # of the first key here: what sealed bids are salted with; a remote key makes none
+        self.leases: list[Lease] = []  # one for each key, where several hosts share them
 
     @property
     def addresses(self) -> list[Address]:
@@ -130,11 +134,25 @@ class Arming:
         """A manager for each key; one key needs no lanes."""
         relay = self._relay(stack)
         guards: Any = {"switch": self.switch, "budget": self.budget, "relay": relay}
-        managers = [
-            Manager(node, self._journal(signer, genesis, stack), signer, self.tuned, rewards, **guards)
-            for signer in self.signers
-        ]
+        managers = []
+        for signer in self.signers:
+            journal = self._journal(signer, genesis, stack)
+            fence = self._fence(journal)
+            managers.append(Manager(node, journal, signer, self.tuned, rewards, fence=fence, **guards))
         return managers[0] if len(managers) == 1 else Lanes(managers)
+
+    def _fence(self, journal: Journal) -> Lease | None:
+        """The lease of a key that several hosts share; None: one host has it, by the lock on its journal."""
+        wanted, of = self._settings.ha, journal.binding
+        if not self._live or wanted is None:
+            return None
+        store = wanted.store.reveal("address of the lease store")
+        redact.register_url(store)
+        [(floor,)] = journal.ask("SELECT coalesce(max(epoch), 0) FROM term")
+        subject = f"{of.chain_id}:{of.genesis.hex()}:{of.address.hex()}"
+        holder = f"{self._settings.keeper.name}@{socket.gethostname()}:{os.getpid()}"
+        self.leases.append(Lease(store, subject, holder, wanted.lease / 1000, floor=floor))
+        return self.leases[-1]
 
     def _journal(self, signer: LocalSigner | RemoteSigner, genesis: Hash, stack: AsyncExitStack) -> Journal:
         mode = "live" if self._live else "replay"

@@ -27,6 +27,7 @@ from keeper.chain.follower import Follower
 from keeper.chain.follower import Limits as Patience
 from keeper.chain.fork import Blocks, forked
 from keeper.chain.node import Node
+from keeper.chain.patience import answered
 from keeper.chain.pool import Pool, pool
 from keeper.chain.recording import Recorder, Recording
 from keeper.chain.replay import Held, Paced, Replay, replaying
@@ -35,20 +36,22 @@ from keeper.chain.standing import Standings
 from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
 from keeper.daemon import TROUBLE, Daemon, Mempool, nothing
-from keeper.errors import ChainLost, Misconfigured, Retry
+from keeper.errors import ChainLost, Misconfigured
 from keeper.model import Address, BlockBatch, BlockRef
-from keeper.ports import Adapter, ChainSource, Executor, Strategy, Transactions, Watcher
+from keeper.ports import Adapter, ChainSource, Clock, Executor, Strategy, Transactions, Watcher
+from keeper.process.care import Care
+from keeper.process.lease import Lease
 from keeper.protocols.desk import appointments, directly, operators, owner, through
 from keeper.settings import Chain, Settings
+from keeper.settings.checks import LOCAL_CHAINS
 from keeper.simulation.node import Anvil
 from keeper.tx.dry import DryRun
 from keeper.tx.lanes import Purse
+from keeper.tx.switch import Level
 
 log = structlog.get_logger("keeper")
 Step = Callable[[BlockRef], Awaitable[bool]]
 LOOK = 5.0  # seconds between looks at each of several endpoints, at most
-FIRST_PAUSE = 0.1  # seconds until a node that does not answer at the start is asked again; doubled each time
-NOBODY = "is it running, and is `rpc` right?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,13 @@ class Keeper:
     kernel: Kernel
     node: Node
     replay: Replay | None = None
+    care: Care | None = None  # of a process that lasts
+
+    def stop(self) -> None:
+        """Gracefully; whoever looks after the process is told."""
+        if self.care is not None:
+            self.care.stopping()
+        self.daemon.stop()
 
 
 @asynccontextmanager
@@ -104,7 +114,7 @@ async def record(settings: Settings, folder: Path, blocks: int | None) -> AsyncI
         rpc, ears = wire.connect(url), wire.connect(url)
         stack.push_async_callback(rpc.close)
         stack.push_async_callback(ears.close)
-        _check(settings, name, chain, await _greeted(Node(rpc)))
+        _check(settings, name, chain, await answered(Node(rpc).chain_id))
         recorder = stack.enter_context(Recorder(folder, chain.id, settings.texts))
         first = await recorder.begin(rpc)
         log.info("record.began", block=first, folder=str(folder))
@@ -139,6 +149,34 @@ class _Assembly:
         self.replay: Replay | None = None
         self.standings: Standings | None = None  # of several endpoints
         self.beside: list[Callable[[], Awaitable[None]]] = []  # what runs for as long as the daemon does
+        self.clock: Clock = SystemClock()
+        self.care: Care | None = None
+        if self._lasts or isinstance(mode, Fork):
+            self._cared_for()
+
+    @property
+    def _lasts(self) -> bool:
+        """Whether this is a daemon on a chain of its own pace, and not a look at it."""
+        return self.mode == Live() or self.mode == Dry(recorded=True)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that a node has to come; whoever only wants a look is told at once."""
+        return self.chain.retry_for / 1000 if self._lasts else 0.0
+
+    def _cared_for(self) -> None:
+        self.care = Care(self.clock, self.chain.max_head_age / 1000, earthly=self.chain.id not in LOCAL_CHAINS)
+        self.clock, self.watchers = self.care.vitals.pulse, (*self.watchers, self.care.vitals)
+        self.care.vitals.hindrances.append(self._switched)
+        self.care.vitals.hindrances.append(lambda: self.standings.hindrance if self.standings else "")
+        self.beside += self.care.tasks(
+            self.settings.http.place, lambda: self.standings.gauges() if self.standings else ()
+        )
+
+    def _switched(self) -> str:
+        """The kill switch, when it keeps us from acting."""
+        level = self.arming.switch.level
+        return "" if level is Level.RUN else level.name.lower()
 
     async def keeper(self) -> Keeper:
         urls, anvil = await self._endpoint()
@@ -147,14 +185,14 @@ class _Assembly:
         signer = await self._signer(node, chain_id)
         executor = self._stepped(node, anvil, signer)
         transactions = await self._transactions(node, executor, signer)
-        if self.settings.record.enabled and (self.mode == Live() or self.mode == Dry(recorded=True)):
+        if self.settings.record.enabled and self._lasts:
             await self._recorded(urls[:1])  # forks and replays can be had again from what they are made of
         kernel = await self._kernel(node)
         purse = Purse(node, self.arming.addresses or [signer])
-        parts = (kernel, self._source(urls, kernel), transactions, purse, signer, SystemClock())
+        parts = (kernel, self._source(urls, kernel), transactions, purse, signer, self.clock)
         reread = None if isinstance(self.mode, Backtest) else node.reread
         daemon = Daemon(*parts, self.watchers, self.step, self.beside, reread, self._mempool(node))
-        return Keeper(daemon, kernel, node, self.replay)
+        return Keeper(daemon, kernel, node, self.replay, self.care)
 
     def _mempool(self, node: Node) -> Mempool | None:
         """A recording does not hold what was seen pending, so a run that is recorded does not look."""
@@ -172,7 +210,7 @@ class _Assembly:
         """Where the keeper connects to, and the node it started itself, if any."""
         match self.mode:
             case Fork(url, block):
-                _check(self.settings, self.name, self.chain, await _greeted(Node(self._connect([url]))))
+                _check(self.settings, self.name, self.chain, await answered(Node(self._connect([url])).chain_id))
                 anvil = await self.stack.enter_async_context(forked(url, block))
             case Backtest(recording):
                 upstream = self.chain.rpc.reveal()[0] if recording.manifest.base == "fork" else None
@@ -194,8 +232,7 @@ class _Assembly:
         return connection
 
     async def _chain_id(self, node: Node) -> int:
-        waits = self.mode == Live() or self.mode == Dry(recorded=True)  # whoever only wants a look is told at once
-        found = await _greeted(node, self.chain.retry_for / 1000 if waits else 0.0)
+        found = await answered(node.chain_id, self._patience)
         if not isinstance(self.mode, Fork):  # whose own id is meant to be another
             _check(self.settings, self.name, self.chain, found)
         return found
@@ -213,7 +250,7 @@ class _Assembly:
         return node
 
     def _source(self, urls: Sequence[str], kernel: Kernel) -> ChainSource:
-        follower = Follower(Node(self._connect(urls)), kernel.interests, SystemClock(), _patience(self.chain))
+        follower = Follower(Node(self._connect(urls)), kernel.interests, self.clock, _patience(self.chain))
         return follower if self.replay is None else Paced(follower, self.replay)
 
     async def _recorded(self, urls: Sequence[str]) -> None:
@@ -238,11 +275,12 @@ class _Assembly:
     async def _signer(self, node: Node, chain_id: int) -> Address:
         """Who acts: the first of our keys, or whom a dry run simulates as."""
         if isinstance(self.mode, Dry):
-            return await self._operator(node)
+            return await answered(lambda: self._operator(node), self._patience)
         desk = _desk(self.desks)
         self.arming.unlock(chain_id, desk)
         if desk is not None:
-            said = await node.call(owner(desk), self.arming.addresses[0], None)
+            asked = owner(desk)
+            said = await answered(lambda: node.call(asked, self.arming.addresses[0], None), self._patience)
             self.arming.refuse_owner(said.data[-20:])
         self.desks = [(_armed(adapter, self.arming.secret, chain_id), wise) for adapter, wise in self.desks]
         return self.arming.addresses[0]
@@ -253,10 +291,25 @@ class _Assembly:
         percentile = self.arming.tuned.fees.percentile
 
         async def rewards(head: BlockRef) -> Sequence[int]:
-            history = await node.fee_history(5, [percentile], head.number)
+            try:
+                history = await node.fee_history(5, [percentile], head.number)
+            except RpcError:  # a node that does not keep it: the floor of the settings is what there is to bid
+                return []
             return [row[0] for row in history.rewards]
 
-        return self.arming.lanes(_Both(node, executor), await node.genesis_hash(), rewards, self.stack)
+        genesis = await answered(node.genesis_hash, self._patience)
+        lanes = self.arming.lanes(_Both(node, executor), genesis, rewards, self.stack)
+        for lease in self.arming.leases:
+            await self._shared(lease)
+        return lanes
+
+    async def _shared(self, lease: Lease) -> None:
+        """A key that other hosts use as well: ours when the lease is."""
+        self.stack.push_async_callback(lease.close)
+        await lease.step()
+        self.beside.append(lease.hold)
+        if self.care is not None:
+            self.care.vitals.hindrances.append(lambda: "" if lease.leads else "not_leader")
 
     async def _operator(self, node: Node) -> Address:
         """Whom a dry run simulates as, for it has no key: the last who was allowed to act for the desk."""
@@ -273,7 +326,8 @@ class _Assembly:
     async def _kernel(self, node: Node) -> Kernel:
         desk, limits = _desk(self.desks), planning(self.settings)
         wrap = directly if desk is None else through(desk)
-        return Kernel(self.desks, await node.block(max(0, self.since - 1)), self.chain.block_time // 1000, wrap, limits)
+        first = await answered(lambda: node.block(max(0, self.since - 1)), self._patience)
+        return Kernel(self.desks, first, self.chain.block_time // 1000, wrap, limits)
 
 
 class _Both:
@@ -294,22 +348,6 @@ class Nothing:
 
     def keys(self, kind: str) -> Any:
         return iter(())
-
-
-async def _greeted(node: Node, patience: float = 0.0) -> int:
-    """The chain id of a node that is there, or comes within so many seconds."""
-    clock = SystemClock()
-    began, pause = clock.monotonic(), FIRST_PAUSE
-    while True:
-        try:
-            return await node.chain_id()
-        except (Retry, RpcError) as error:
-            if clock.monotonic() - began >= patience:
-                raise ChainLost(f"the node does not answer: {error}", help=NOBODY) from error
-            if pause == FIRST_PAUSE:
-                log.warning("rpc.awaited", error=str(error), patience_s=patience)
-        await clock.sleep(pause)
-        pause = min(2 * pause, 1.0)
 
 
 def _check(settings: Settings, name: str, chain: Chain, found: int) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from keeper.chain.rpc import RpcError  # arrow: the one error that is neither ours nor the transport's
 from keeper.core.kernel import Kernel
-from keeper.errors import AdapterFault, Broken, Retry
+from keeper.errors import AdapterFault, Broken, Fenced, Retry
 from keeper.model import (
     Address,
     BlockBatch,
@@ -37,7 +37,7 @@ from keeper.model import (
 from keeper.ports import ChainSource, Clock, StateReader, Transactions, Watcher
 
 log = structlog.get_logger("keeper")
-TROUBLE = (Retry, RpcError)  # the node failed, or refused; at the next block it is asked again
+TROUBLE = (Retry, RpcError, Fenced)  # the node failed or refused, or the key is another host's: at the next block again
 GRACE: Final = 1.0  # seconds that a turn in progress has to end when we are asked to stop
 SENT: Final = (TxState.SIGNED, TxState.BROADCAST)
 

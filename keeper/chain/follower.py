@@ -25,6 +25,7 @@ from keeper.model import BlockBatch, BlockRef, ChainEvent, Hash, Interests, LogF
 from keeper.ports import Clock
 
 RING: Final = 256  # delivered blocks that can be rolled back to; the book can undo as many
+FINAL_EVERY: Final = 32  # blocks between questions for the final block
 UNPUSHED: Final = 3  # heads in a row that we had to look for ourselves
 FIRST_PAUSE: Final = 0.05  # seconds, doubled at each try
 LONGEST_PAUSE: Final = 10.0  # seconds, however long a node asks us to wait
@@ -78,6 +79,8 @@ class Follower:
         self._identity: tuple[int, Hash] | None = None
         self._span = self._limits.span
         self._unpushed = 0
+        self._pushes = False
+        self._final = Finality(node)
         self._below: float | None = None  # since when the node's head is below ours
         self._moved = clock.monotonic()  # when the head last changed
         self._stale = False
@@ -117,9 +120,17 @@ class Follower:
         """On a new connection: make sure of the chain, then ask for its heads."""
         while self._session != (session := self._node.session):
             await self._verify()
-            if self._node.pushes:
-                await self._node.heads(self._on_head)
+            self._pushes = self._node.pushes and await self._subscribed()
             self._session = session
+
+    async def _subscribed(self) -> bool:
+        """Whether heads will be pushed. A node that cannot do that is looked at instead."""
+        try:
+            await self._node.heads(self._on_head)
+        except RpcError as error:
+            self._log.warning("rpc.no_push", endpoint=self._node.endpoint, error=str(error))
+            return False
+        return True
 
     async def _verify(self) -> None:
         """Is this still the chain we began with? HTTP has no connection that would end if it were not."""
@@ -151,7 +162,7 @@ class Follower:
 
     def _missed(self) -> None:
         """A head that we had to look for. A subscription that yields none any more is as good as a closed one."""
-        self._unpushed += self._node.pushes
+        self._unpushed += self._pushes
         if self._unpushed > UNPUSHED:
             self._unpushed = 0
             raise NodeUnavailable(f"{self._node.endpoint}: heads are not pushed any more")
@@ -202,7 +213,9 @@ class Follower:
             shared = branch[0].ref.parent
         if shared != self._ring.tip.hash:
             await self._verify()
+            self._final.allow(self._ring.get(shared))
             yield Rollback(self._ring.back_to(shared))
+        await self._final.advance(head.ref.number)
         for header in branch:
             logs, reads = await self._node.contents(header, self._filters(), self._reads())
             self._delivered(header.ref)
@@ -278,6 +291,33 @@ class Follower:
             self._wake.set()
 
 
+class Finality:
+    """Remembers the highest block that the node called final: on a sound chain it stays for ever."""
+
+    def __init__(self, node: ChainNode) -> None:
+        self._node = node
+        self._top = -1  # number of the highest final block
+        self._next = 0  # head at which to ask again
+
+    async def advance(self, head: int) -> None:
+        """Ask once in so many blocks. Nodes that know of no finality are believed to have none."""
+        if head < self._next:
+            return
+        self._next = head + FINAL_EVERY
+        try:
+            self._top = max(self._top, (await self._node.header("finalized")).ref.number)
+        except (RpcError, StaleRead):
+            return
+
+    def allow(self, to: BlockRef) -> None:
+        """Raises ChainLost when the chain takes back what was final."""
+        if to.number < self._top:
+            raise ChainLost(
+                f"{self._node.endpoint}: the chain went back to block {to.number}, and block {self._top} was final",
+                help="do not go on with this chain before you know what happened to it",
+            )
+
+
 class _Ring:
     """The blocks delivered last, oldest first. Far from the head they are not neighbours."""
 
@@ -289,6 +329,9 @@ class _Ring:
 
     def __len__(self) -> int:
         return len(self._refs)
+
+    def get(self, block: Hash) -> BlockRef:
+        return self._refs[block]
 
     @property
     def tip(self) -> BlockRef:

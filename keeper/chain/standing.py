@@ -12,7 +12,7 @@ be tried soonest is asked: the last endpoint is never given up, unless it is on 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -76,8 +76,16 @@ class Standings:
         return (2 if one.until <= now else 3), one.until, at
 
     @property
-    def alive(self) -> int:
-        return sum(one.state is State.ALIVE for one in self.of)
+    def hindrance(self) -> str:
+        """Why no decision should rest on what is read now; empty when one endpoint at least is well."""
+        return "" if any(one.state is State.ALIVE for one in self.of) else "rpc_degraded"
+
+    def gauges(self) -> Iterator[tuple[str, str, float]]:
+        """Metrics: name, labels, value. Endpoints are numbered as in the settings."""
+        for number, one in enumerate(self.of, 1):
+            for state in State:
+                yield "keeper_rpc_endpoint_state", f'endpoint="{number}",state="{state}"', float(one.state is state)
+            yield "keeper_rpc_head_block", f'endpoint="{number}"', float(one.head)
 
     # ─── news ───
 

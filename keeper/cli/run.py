@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from typing import TextIO, cast
 
 import structlog
 
@@ -11,17 +13,27 @@ from keeper import __version__, bootstrap
 from keeper.cli import running, setup
 from keeper.cli.exit import Usage
 from keeper.observe.decisions import DecisionLog
+from keeper.observe.outlet import Outlet
 from keeper.observe.watch import Logged, Spoken
 from keeper.ports import Watcher
 from keeper.settings import Endpoint, Settings
 
 log = structlog.get_logger("keeper")
+FAREWELL = 1.0  # seconds for the last lines of the log
 HEARTBEAT = 60_000  # milliseconds between heartbeats
 
 
 def run(args: argparse.Namespace) -> int:
     settings = setup.settings(args)
-    setup.logging(args, settings)
+    outlet = Outlet(sys.stderr)
+    setup.logging(args, settings, stream=cast("TextIO", outlet))
+    try:
+        return _started(args, settings)
+    finally:
+        outlet.drain(FAREWELL)
+
+
+def _started(args: argparse.Namespace, settings: Settings) -> int:
     settings.require_environment()
     mode = _mode(args, settings)
     if settings.record.enabled:

@@ -42,7 +42,7 @@ def until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
 def gracefully(keeper: Keeper) -> Keeper:
     """From here on the first signal lets the daemon end its turn, instead of cancelling what runs."""
     loop = asyncio.get_running_loop()
-    on_first_signal(lambda: loop.call_soon_threadsafe(keeper.daemon.stop))
+    on_first_signal(lambda: loop.call_soon_threadsafe(keeper.stop))
     return keeper
 
 

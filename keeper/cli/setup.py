@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from keeper.cli.output import colors
 from keeper.errors import Misconfigured
@@ -31,13 +31,15 @@ def overrides(args: argparse.Namespace) -> list[str]:
     return [*args.set, *(f"{key}={json.dumps(value)}" for key, value in short.items() if value)]
 
 
-def logging(args: argparse.Namespace, settings: Settings | None = None, level: str = "") -> str:
+def logging(
+    args: argparse.Namespace, settings: Settings | None = None, level: str = "", stream: TextIO | None = None
+) -> str:
     """Start logging as flags, ``level`` and settings ask for, the first of them first. Returns the format."""
     from keeper.observe.logging import setup
 
     format = settings.log.format if settings else args.log_format or "auto"
     level = level or (settings.log.level if settings else "info")
-    return setup(format, level, -1 if args.quiet else args.verbose, colors=colors(sys.stderr))
+    return setup(format, level, -1 if args.quiet else args.verbose, stream=stream, colors=colors(sys.stderr))
 
 
 def armed(args: argparse.Namespace, settings: Settings) -> bool:

@@ -12,16 +12,25 @@ TOLD = ("account.unhealthy", "decision.bid", "decision.liquidate", "decision.hed
 
 
 class Logged:
-    """Writes the decision log."""
+    """Writes the decision log. A disk that takes no more ends the log, and not the keeper."""
 
     def __init__(self, log: DecisionLog) -> None:
-        self._log = log
+        self._log: DecisionLog | None = log
 
     def effect(self, effect: Effect) -> None:
         if isinstance(effect, Record):
-            self._log.write(effect)
+            self._write(effect)
         elif isinstance(effect, Outcome):
-            self._log.write(ended(effect))
+            self._write(ended(effect))
+
+    def _write(self, record: Record) -> None:
+        if self._log is None:
+            return
+        try:
+            self._log.write(record)
+        except OSError as error:
+            self._log = None
+            log.error("decisions.ended", error=error.strerror, block=record.block)
 
     def turn(self, turn: Turn) -> None: ...
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,7 +30,7 @@ from keeper.settings.bind import bind
 from keeper.settings.located import Problem, did_you_mean
 from keeper.settings.positions import Keys
 from keeper.settings.quantities import COIN, DURATION, MONEY
-from keeper.settings.secrets import ENVIRON, Endpoint, Endpoints, Secret, path
+from keeper.settings.secrets import ENVIRON, Endpoint, Endpoints, Secret, listening, path
 from keeper.settings.sources import Source, Sources
 
 T = TypeVar("T")
@@ -47,6 +48,12 @@ Url = Annotated[Endpoint, PlainValidator(Endpoint), PlainSerializer(str)]
 def _written(default: str, *, gt: int | None = None) -> Any:
     """A default in the spelling that operators use."""
     return Field(default, validate_default=True, gt=gt)
+
+
+def _loopback(written: str) -> str:
+    if written:
+        listening(written)
+    return written
 
 
 class Section(BaseModel):
@@ -173,6 +180,19 @@ class Record(Section):
     folder: Folder = _written("recordings")
 
 
+class Ha(Section):
+    store: Secret  # postgresql://…
+    lease: Milliseconds = _written("10s", gt=0)
+
+
+class Http(Section):
+    listen: Annotated[str, AfterValidator(_loopback)] = ""  # host:port; empty: nobody listens
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        return listening(self.listen) if self.listen else None
+
+
 class Log(Section):
     format: Literal["auto", "console", "json"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -193,6 +213,8 @@ class Settings(BaseSettings):
     tx: Tx = Tx()
     relay: Relay | None = None
     record: Record = Record()
+    ha: Ha | None = None
+    http: Http = Http()
     log: Log = Log()
 
     _sources: Sources = PrivateAttr()
@@ -246,6 +268,8 @@ class Settings(BaseSettings):
             for field, secret in (("key", signer.key), ("password", signer.password)):
                 if secret and secret.unset:
                     yield ("signers", name, field, "env"), str(secret.env)
+        if self.keeper.mode == "live" and self.ha and self.ha.store.unset:
+            yield ("ha", "store", "env"), str(self.ha.store.env)
 
     def _unset(self, keys: Keys, variable: str) -> Problem:
         what = f"environment variable {variable} is not set"

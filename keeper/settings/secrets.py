@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from getpass import getpass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -105,6 +106,19 @@ class Endpoints(tuple[Endpoint, ...]):
     def shown(self) -> str | list[str]:
         texts = [str(endpoint) for endpoint in self]
         return texts[0] if len(texts) == 1 else texts
+
+
+def listening(written: str) -> tuple[str, int]:
+    """Host and port of "127.0.0.1:9797". ValueError unless it is an address of this machine."""
+    host, _, port = written.rpartition(":")
+    bare = host.strip("[]")
+    try:
+        loopback = bare == "localhost" or ip_address(bare).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback or not port.isdecimal() or int(port) > 65535:
+        raise ValueError('needs a loopback address and a port, like "127.0.0.1:9797"')
+    return bare, int(port)
 
 
 def loopback(address: str) -> bool:

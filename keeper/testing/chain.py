@@ -49,6 +49,7 @@ class ScriptedChain:
         self.session = 1
         self.chain_id = 31337
         self.asked = 0  # questions so far, failed ones included
+        self.finality = 10**6  # blocks until one is final
         self.blocks: list[Header] = []  # canonical
         self.contents_of: dict[Hash, tuple[Log, ...]] = {}
         self._answers = answers or (lambda read, ref: ref.hash)
@@ -143,6 +144,8 @@ class ScriptedChain:
         await self._question()
         if isinstance(at, bytes):
             return self._by_hash(at)
+        if at == "finalized":
+            return self.blocks[max(0, len(self.blocks) - 1 - self.finality)]
         if isinstance(at, str):
             return self._frozen or self.head
         if at < len(self.blocks):

@@ -14,7 +14,7 @@ FILES = {
 
 FLOOR = "model units errors"
 SHELL = f"{FLOOR} ports clock observe.redact"
-HOUSE = f"{SHELL} core margin protocols tx chain observe simulation testing settings daemon loading arming"
+HOUSE = f"{SHELL} core margin protocols tx chain observe simulation testing settings daemon loading arming process"
 ARROWS = {  # the longest name that fits decides; beside this, everyone may import their own package
     "keeper": "",
     "keeper.model": "",
@@ -31,12 +31,13 @@ ARROWS = {  # the longest name that fits decides; beside this, everyone may impo
     "keeper.tx": SHELL,
     "keeper.chain": SHELL,
     "keeper.observe": SHELL,
+    "keeper.process": SHELL,
     "keeper.testing": SHELL,
     "keeper.simulation": f"{SHELL} protocols margin",
     "keeper.settings": "errors units observe.redact",
     "keeper.daemon": f"{SHELL} core",
     "keeper.loading": f"{SHELL} protocols settings",
-    "keeper.arming": f"{SHELL} core protocols tx settings",
+    "keeper.arming": f"{SHELL} core protocols tx settings process",
     "keeper.bootstrap": HOUSE,
     "keeper.cli": f"{HOUSE} bootstrap",
     "keeper.__main__": "cli",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +14,7 @@ from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits
 from keeper.daemon import Daemon
-from keeper.errors import KeeperError, NodeUnavailable
+from keeper.errors import Broken, KeeperError, NodeUnavailable
 from keeper.model import (
     Address,
     BlockBatch,
@@ -180,3 +180,45 @@ async def test_what_an_earlier_process_finished_holds_nothing_back() -> None:
     parts = Parts(heads(refs), open=[TxEvent(OPEN.intent, S.CONFIRMED, mined(genesis, 1))])
     await made(parts, genesis).run()
     assert parts.turns == [1]
+
+
+# ─── what runs beside it ──────────────────────────────────────────────────────────────────────────
+
+
+async def broken() -> None:
+    raise ValueError("a bug")
+
+
+async def over() -> None: ...
+
+
+@pytest.mark.fault("C40")
+@pytest.mark.parametrize(("work", "kind"), [(broken, ValueError), (over, Broken)])
+async def test_a_task_beside_it_that_dies_ends_all_of_it(
+    work: Callable[[], Awaitable[None]], kind: type[Exception]
+) -> None:
+    genesis, *refs = blocks(1)
+    parts = Parts(heads(refs), hang=True)
+    kernel = Kernel([], genesis, 12, directly, Limits())
+    keeper = Daemon(kernel, parts, parts, parts, ME, SystemClock(), [parts], beside=[work])  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        with pytest.raises(ExceptionGroup) as caught:
+            await keeper.run()
+    assert [type(error) for error in caught.value.exceptions] == [kind]
+
+
+async def test_when_it_ends_so_does_what_runs_beside_it() -> None:
+    genesis, *refs = blocks(1)
+    parts, ended = Parts(heads(refs)), asyncio.Event()
+
+    async def lasting() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    kernel = Kernel([], genesis, 12, directly, Limits())
+    keeper = Daemon(kernel, parts, parts, parts, ME, SystemClock(), [parts], beside=[lasting])  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        await keeper.run()
+    assert ended.is_set()

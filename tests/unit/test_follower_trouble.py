@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from keeper.chain.follower import Limits
-from keeper.chain.node import BlockLogs
+from keeper.chain.codec import Header
+from keeper.chain.follower import RING, UNPUSHED, Follower, Limits
+from keeper.chain.node import BlockLogs, Contents
 from keeper.chain.rpc import RpcError
 from keeper.errors import ChainLost, KeeperError, NodeUnavailable, RateLimited, StaleRead, WrongChain
-from keeper.model import LogFilter
+from keeper.model import LogFilter, Read
 from keeper.testing.chain import ScriptedChain
 from keeper.testing.clock import VirtualClock
 from tests.unit.following import FAR, HERE, TOPIC, follow, refs, take
@@ -178,3 +179,85 @@ async def test_a_subscription_that_died_alone_is_renewed() -> None:
         chain.mine()
         await take(stream, 1)
     assert chain._handlers
+
+
+@pytest.mark.fault("S15")
+async def test_a_chain_that_takes_back_what_was_final_is_left() -> None:
+    chain = ScriptedChain()
+    chain.finality = 64
+    chain.mine(100)
+    stream = follow(chain)
+    await take(stream, 101)
+    chain.reorg(60)
+    await take(stream, 61)  # above what is final, anything may happen
+    chain.rollback(70)
+    with pytest.raises(ChainLost, match="block 36 was final"):
+        await take(stream, 1)
+
+
+@pytest.mark.fault("R29")
+async def test_a_node_that_pushes_no_heads_is_looked_at() -> None:
+    class Dumb(ScriptedChain):
+        async def heads(self, handler: object) -> None:
+            raise RpcError("n", -32601, "the method eth_subscribe does not exist")
+
+    chain = Dumb()
+    stream = follow(chain)
+    await take(stream, 1)
+    for _ in range(3 * UNPUSHED):
+        chain.mine()
+        assert refs(await take(stream, 1)) == [chain.head.ref]
+
+
+@pytest.mark.fault("S11")
+async def test_heads_that_nobody_takes_do_not_pile_up() -> None:
+    chain, clock = ScriptedChain(), VirtualClock()
+    follower = Follower(chain, lambda: [], clock, Limits(depth=1_000))
+    stream = follower.events(0)
+    await take(stream, 1)
+    chain.mine(2 * RING)  # while the kernel is busy
+    assert len(follower._pushed) == RING
+    assert [ref.number for ref in refs(await take(stream, 2 * RING))] == list(range(1, 2 * RING + 1))
+
+
+@pytest.mark.fault("S26")
+async def test_wall_time_may_jump_as_it_likes() -> None:
+    class Mad(VirtualClock):
+        def now(self) -> float:
+            raise AssertionError("the follower looked at the wall clock")
+
+    chain, clock = ScriptedChain(pushes=False), Mad(auto=True)
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    chain.play(("fail", 3, NodeUnavailable("closed")), ("mine", 2))
+    assert len(await take(stream, 2)) == 2
+
+
+@pytest.mark.fault("R07")
+async def test_a_node_that_asks_for_a_pause_gets_it() -> None:
+    chain, clock = ScriptedChain(), VirtualClock(auto=True)
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    began = clock.monotonic()
+    chain.play(("fail", 1, RateLimited("slow down", 7.0)), ("mine",))
+    await take(stream, 1)
+    assert clock.monotonic() - began >= 7
+    chain.play(("fail", 1, RateLimited("slow down", 10.0**9)), ("mine",))
+    began = clock.monotonic()
+    await take(stream, 1)
+    assert clock.monotonic() - began < 60
+
+
+@pytest.mark.fault("R32")
+async def test_state_that_a_node_has_pruned_is_named_when_it_is_needed_for_good() -> None:
+    class Pruned(ScriptedChain):
+        async def contents(self, header: Header, filters: Sequence[LogFilter], reads: Sequence[Read]) -> Contents:
+            if header.ref.number < 3:
+                raise RpcError("n", -32000, "missing trie node 0xabc")
+            return await super().contents(header, filters, reads)
+
+    chain = Pruned()
+    chain.mine(6)
+    with pytest.raises(ChainLost, match="missing trie node"):
+        await take(follow(chain, limits=Limits(depth=1_000, patience=5)), 1)
+    assert len(await take(follow(chain, start=3), 4)) == 4  # in steady state nothing old is asked for

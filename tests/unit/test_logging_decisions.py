@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from keeper.errors import Broken, CheckFailed, NotFound
 from keeper.model import Key, Reason, Record, TxState
 from keeper.observe import redact
 from keeper.observe.decisions import EVENTS, DecisionLog, canonical, read
+from keeper.observe.watch import Logged
 
 SKIP = Record(7, "decision.skip", {"why": Reason.DUST, "key": Key("account", 5), "net": -(10**18), "id": b"\x01\xff"})
 LINE = (
@@ -132,3 +134,17 @@ def test_a_registered_secret_does_not_reach_the_file(tmp_path: Path, monkeypatch
     redact.register("SECRETCANARY")
     path = written(tmp_path / "a", Record(1, "tx.signed", {"x": "SECRETCANARY"}))
     assert json.loads(path.read_text().splitlines()[1])["fields"] == {"x": "***"}
+
+
+def test_a_disk_that_takes_no_more_ends_the_log_and_not_the_keeper(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(self: DecisionLog, record: Record) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DecisionLog, "write", full)
+    with DecisionLog(tmp_path / "log", {}) as log, capture_logs() as lines:
+        logged = Logged(log)
+        for block in (1, 2):
+            logged.effect(Record(block, "block.processed", {}))
+    assert [(line["event"], line["block"]) for line in lines] == [("decisions.ended", 1)]

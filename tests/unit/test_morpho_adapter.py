@@ -172,6 +172,7 @@ def test_an_oracle_is_asked_once_however_many_markets_use_it() -> None:
     assert [read.target for read in ADAPTER.interests(view).reads] == [ORACLE, LOAN, COLLATERAL]
 
 
+@pytest.mark.fault("A20", "A22", "P08")
 def test_a_market_with_an_unlisted_token_is_not_asked_about() -> None:
     view = Shelf({market_key(MARKET): Market(Params(COLLATERAL, LOAN, ORACLE, IRM, WAD // 2), Totals())})
     interests = ADAPTER.interests(view)
@@ -211,6 +212,7 @@ def test_a_liquidation_of_one_unit_too_many_leaves_nothing_owed() -> None:
     assert fact.amounts == {"repaid": 100, "repaid_shares": 10**6, "seized": 7, "bad_debt": 0}
 
 
+@pytest.mark.fault("A25")
 def test_another_contracts_log_changes_nothing() -> None:
     assert absorb(shelf(a_market(Totals())), "_supply", 1, 1, source=DESK) == []
 

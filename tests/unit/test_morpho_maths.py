@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import ceil, floor
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def per_share(market: Totals) -> Fraction:
 # ─── shares ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.fault("A30")
 @given(amounts, amounts, amounts)
 def test_conversions_round_as_they_are_named(x: int, assets: int, shares: int) -> None:
     worth = Fraction(assets + 1, shares + 10**6)

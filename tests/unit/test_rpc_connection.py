@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keeper.chain.rpc import Rpc, RpcError, connect
+from keeper.chain.rpc import AT_ONCE, Rpc, RpcError, connect
 from keeper.chain.wires import WebSocket
 from keeper.errors import NodeUnavailable
 from tests.unit.rpc_server import ALL, STREAMS, Server, echo, error, notice, result
@@ -201,3 +201,38 @@ async def until(condition: Any) -> None:
     """Wait for something that no event announces; the fixture sets the deadline."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
+
+
+# ── bounds ──
+
+
+@pytest.mark.fault("G06")
+@everywhere
+async def test_thousands_of_calls_at_once_take_turns_and_each_gets_its_answer(server: Server, rpc: Rpc) -> None:
+    most = 0
+
+    def reply(request: Any) -> bytes:
+        nonlocal most
+        most = max(most, len(rpc._pending))
+        return echo(request)
+
+    server.reply = reply
+    assert await asyncio.gather(*(rpc.call("m", n) for n in range(2_000))) == list(range(2_000))
+    assert 0 < most <= AT_ONCE
+
+
+@pytest.mark.fault("G02", "R06")
+@on_streams
+async def test_a_hundred_connections_leave_nothing_behind(server: Server, rpc: Rpc) -> None:
+    async def round_trip() -> tuple[int, int]:
+        await rpc.call("m", 1)
+        before = rpc.session
+        await server.cut()
+        await until(lambda: rpc.session != before)
+        return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))  # noqa: ASYNC240
+
+    for _ in range(5):
+        warm = await round_trip()
+    for _ in range(100):
+        last = await round_trip()
+    assert last[0] <= warm[0] + 2 and last[1] <= warm[1] + 2

@@ -120,8 +120,8 @@ async def test_one_that_hangs_takes_half_of_the_time_and_no_more(world: World) -
     await world.pool.call("eth_chainId")
     world.servers[0].reply = lambda _: ()
     began = asyncio.get_running_loop().time()
-    assert await world.pool.call("eth_chainId", timeout=0.4) == "0x1"
-    assert asyncio.get_running_loop().time() - began < 0.4
+    assert await world.pool.call("eth_chainId", timeout=4.0) == "0x1"
+    assert asyncio.get_running_loop().time() - began < 4.0
     assert world.states()[0] is State.UNREACHABLE
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-PATIENCE = 20.0  # seconds for anything that must happen
+PATIENCE = 45.0  # seconds for anything that must happen
 
 
 class Process:
