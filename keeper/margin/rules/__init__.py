@@ -6,4 +6,5 @@ schema.py      what a file says            revalue.py     options in scenarios
 reading.py     a file into a book          scan.py        the worst scenario of an underlying
 book.py        what is held                strikes.py     the standard rules, without scenarios
 engine.py      the margins                 charges.py spreads.py   what is added
+derive.py      Derive's published cases as files, with copying.py, which keeps where each value came from
 """
