@@ -57,6 +57,7 @@ class Lane:
     budget: Budget
     relay: Relay | None = None
     wall: Callable[[], float] = time.time
+    term: int | None = None  # the epoch for which we have recovered; None: not yet
     heads: Heads = field(default_factory=Heads)
     flights: dict[int, Flight] = field(default_factory=dict)  # by nonce, ascending
 
@@ -65,24 +66,34 @@ class Lane:
 
     # ─── what stands before a signature and a send ────────────────────────────────────────────────
 
-    def level(self) -> Level:
-        """The switch's, or HALT while another host, or nobody, may use the key."""
+    def leads(self) -> bool:
+        """Whether the key is ours to use now."""
         try:
             self.fence.check()
         except Fenced:
-            return Level.HALT
-        return Level.HALT if self.journal.halted() else self.switch.level
+            return False
+        return True
+
+    def level(self) -> Level:
+        """The switch's, or HALT while another host, or nobody, may use the key."""
+        return self.switch.level if self.leads() and not self.journal.halted() else Level.HALT
+
+    def check_term(self) -> None:
+        """Raises Fenced unless our term runs, and is the one for which we have read what others have signed."""
+        self.fence.check()
+        if self.fence.epoch != self.term:
+            raise Fenced(f"epoch {self.fence.epoch} has begun, and we know what was signed until {self.term}")
 
     def may_sign(self, flight: Flight, kind: AttemptKind) -> None:
         """Raises Fenced, Refused or Stop unless such bytes may be made now."""
-        self.fence.check()
+        self.check_term()
         act = Level.PAUSE if flight.attempts else Level.RUN
         self._below(Level.DRAIN if kind is AttemptKind.NOOP else act)
         self.journal.check()
 
     def may_send(self, attempt: Attempt) -> None:
         """The same for bytes that are in the journal."""
-        self.fence.check()
+        self.check_term()
         self._below(Level.DRAIN if attempt.kind is AttemptKind.NOOP else Level.PAUSE)
 
     def _below(self, highest: Level) -> None:

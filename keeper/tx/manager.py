@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from keeper.errors import Broken, Fenced, RiskHalt
+from keeper.errors import Broken, RiskHalt
 from keeper.model import BlockRef, Reason, Receipt, TxEvent, TxIntent, TxState
 from keeper.ports import Fence
 from keeper.tx import fees, nonces, rows
@@ -76,7 +76,6 @@ class Manager:
         self._admission = Admission(self.lane)
         self._sender = Sender(self.lane)
         self._turn = asyncio.Lock()
-        self._term: int | None = None  # the epoch for which it has recovered
 
     # ─── ports.Transactions ───────────────────────────────────────────────────────────────────────
 
@@ -143,7 +142,7 @@ class Manager:
             journal.adopt(mined)
             log.info("tx.adopted", nonce=mined)
         lane.budget.load(lane.signer.address, journal.since(self._day_ago(), int(lane.wall()) - DAY))
-        self._term = epoch
+        lane.term = epoch
         return [event for flight, found in sighted for event in self._observe(flight, found) or [news(flight)]]
 
     def _day_ago(self) -> int:
@@ -153,15 +152,11 @@ class Manager:
 
     def _new_term(self) -> bool:
         """Whether the key is ours again, after another host may have used it."""
-        try:
-            self.lane.fence.check()
-        except Fenced:
-            return False
-        return self.lane.fence.epoch != self._term
+        return self.lane.leads() and self.lane.fence.epoch != self.lane.term
 
     def _check_term(self) -> None:
         """Raises Refused between the terms of other hosts, and until the next block has brought us up to date."""
-        if self.lane.fence.epoch != self._term or self.lane.level() is not Level.RUN:
+        if self.lane.fence.epoch != self.lane.term or self.lane.level() is not Level.RUN:
             position = self.lane.switch.read()
             raise Refused(Reason.PAUSED, position.reason or position.level.name.lower())
 
@@ -232,11 +227,14 @@ class Manager:
         return events
 
     def _suspect(self, flight: Flight, head: BlockRef) -> list[TxEvent]:
-        """The nonce is used and no receipt is ours. A node may lag for a block; a thief does not go away."""
+        """The nonce is used and no receipt is ours. A node may lag for a block; a thief does not go away.
+
+        Nothing is concluded while another host may use the key: its attempts we only learn with our next term.
+        """
         if flight.missing_since is None:
             flight.missing_since = head.number
         waited = head.number - flight.missing_since
-        if waited < self.lane.settings.confirmations or self.lane.fence.epoch != self._term:
+        if waited < self.lane.settings.confirmations or not self.lane.leads():
             return []
         self.lane.journal.halt(f"nonce {flight.nonce} was used by a transaction that is not in the journal")
         return self.lane.step(flight, Event.FOREIGN, Reason.REPLACED, settled=True)
@@ -277,7 +275,7 @@ class Manager:
     # ─── below ────────────────────────────────────────────────────────────────────────────────────
 
     def _check_ready(self) -> None:
-        if self._term is None:
+        if self.lane.term is None:
             raise Broken("transactions were used before they were recovered")
         self._check_halt()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final
 
-from keeper.errors import Retry
+from keeper.errors import Fenced, Retry
 from keeper.model import BlockRef, Call, Reason, Route, TxEvent, TxIntent, TxState
 from keeper.ports import Sent
 from keeper.tx import fees
@@ -74,6 +74,7 @@ class Sender:
         lane.may_sign(flight, kind)
         made = lane.signer.sign(flight.nonce, call, gas, bid.max_fee, bid.tip, lane.signer.chain_id)
         raw, hash = made if isinstance(made, tuple) else await made
+        lane.check_term()  # a signer elsewhere takes its time
         return Attempt(hash, flight.intent.id, flight.nonce, kind, raw, gas, bid, head.number, lane.fence.epoch)
 
     # ─── sending ──────────────────────────────────────────────────────────────────────────────────
@@ -83,8 +84,8 @@ class Sender:
         self._lane.fault("before_send")
         try:
             self._lane.may_send(flight.last)
-        except Refused as no:
-            log.warning("tx.held", intent=digits(flight.intent.id), nonce=flight.nonce, detail=no.detail)
+        except (Refused, Fenced) as no:  # it is in the journal: whoever may send it next, will, or cancel it
+            log.warning("tx.held", intent=digits(flight.intent.id), nonce=flight.nonce, why=str(no))
             return False
         flight.answer = await self._sent(flight, head)
         self._lane.fault("after_send")

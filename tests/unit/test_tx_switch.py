@@ -293,9 +293,55 @@ async def test_a_term_that_ends_between_commit_and_send_lets_nothing_leave(tmp_p
             side.fresh = False
 
     rig.manager.lane.fault = sleep
-    with pytest.raises(Fenced):
-        await rig.submit(intent(1))
+    assert [event.state for event in await rig.submit(intent(1))] == [S.SIGNED]
     assert (rig.chain.sent, len(side.terms.written), rig.journal.next_nonce()) == ([], 1, 1)
+    await rig.mine(3)
+    assert rig.chain.sent == []
+
+
+@pytest.mark.fault("C28", "C30")
+async def test_a_term_that_began_anew_while_a_signer_took_its_time_is_not_taken_for_the_old_one(
+    tmp_path: Path,
+) -> None:
+    """Between two terms of ours lies one of somebody else, who may have used this very nonce."""
+    terms = Terms()
+    side = terms.side(1)
+    rig = await guarded(tmp_path, parts={"fence": side})
+    signer = rig.manager.lane.signer
+
+    class Slow:
+        address, chain_id = signer.address, signer.chain_id
+
+        async def sign(self, *arguments: Any) -> Any:
+            terms.term = side.epoch = 3
+            return signer.sign(*arguments)
+
+    rig.manager.lane.signer = Slow()
+    with pytest.raises(Fenced, match="epoch 3 has begun"):
+        await rig.submit(intent(1))
+    assert (rig.chain.sent, terms.written, rig.journal.next_nonce()) == ([], [], 0)
+
+
+@pytest.mark.fault("C27", "C30", "C31")
+async def test_a_former_leader_does_not_take_its_successor_for_a_thief(tmp_path: Path) -> None:
+    """The successor raised the bid, and we do not know those bytes: no reason to halt the key."""
+    terms = Terms()
+    side = terms.side(1)
+    rig = await guarded(tmp_path, parts={"fence": side})
+    await rig.submit(intent(1))
+    side.fresh, terms.term = False, 2
+    (tmp_path / "other").mkdir()
+    other = await guarded(tmp_path / "other", parts={"fence": terms.side(2)})
+    other.chain = other.manager.lane.node = rig.chain
+    await other.mine(5, skip=True)
+    assert len(other.signed) == 1
+    await other.mine()
+    await rig.see()
+    for _ in range(6):
+        await rig.mine(skip=True)
+    assert (rig.journal.halted(), rig.chain.effects(intent(1).call.target)) == ("", 1)
+    terms.term, rig.manager.lane.fence = 3, terms.side(3)
+    assert (await rig.mine())[0] == (S.INCLUDED, None)
 
 
 @pytest.mark.fault("C27", "C31", "C33")
@@ -348,7 +394,7 @@ async def test_the_journal_refuses_an_earlier_term(tmp_path: Path) -> None:
     await rig.submit(intent(1))
     rig.manager.lane.fence.terms.term = 4  # type: ignore[attr-defined]
     rig.manager.lane.fence.epoch = 4  # type: ignore[misc]
-    rig.manager._term = 4
+    rig.manager.lane.term = 4
     with pytest.raises(Exception, match="signed in a later term"):
         await rig.submit(intent(2))
     assert len(rig.chain.sent) == 1
