@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from keeper.protocols.options import desk
 from keeper.protocols.options.records import Leg
 from keeper.simulation.deploy import actor
 from keeper.simulation.node import Anvil
@@ -95,6 +96,10 @@ def _liquidation(w: OptionsWorld, count: int) -> Iterator[tuple[str, int]]:
             w.publish_smile(0, expiry, 700_000)
     w.publish(0, SPOTS[0] * (1 - fall / 100))
     worst = w.ask("Clearing", w.dep.clearing, "health", owner, 1)[5]
+    with w.undone():
+        act(w, "Params", "propose", w.sets.as_abi())
+        act(w, "Params", "accept", 2)
+        yield f"flag, {scale}, in a phase", used(act(w, "Liquidator", "flag", owner, worst))
     yield f"flag, {scale}, one scenario", used(act(w, "Liquidator", "flag", owner, worst))
     for _ in range(3):
         w.publish(0, SPOTS[0] * (1 - fall / 100), w.now + 4)
@@ -116,6 +121,18 @@ def test_gas_is_that_of_the_snapshot(row: str) -> None:
 @pytest.mark.parametrize("row", LIMITS)
 def test_g1_gas_is_within_its_limit(row: str) -> None:
     assert measured()[row] <= LIMITS[row]
+
+
+@pytest.mark.parametrize("legs", [16, 32])
+def test_the_keeper_reckons_with_no_less(legs: int) -> None:
+    """And not with twice as much: what it believes decides what it does."""
+    told = {
+        f"flag, {legs} legs, one scenario": desk.FLAG + desk.FLAG_LEG * legs,
+        f"flag, {legs} legs, in a phase": desk.FLAG + (desk.FLAG_LEG + desk.MARGIN_LEG) * legs,
+        f"bid, all of {legs} legs": desk.BID + (desk.MOVED_LEG + desk.MARGIN_LEG) * legs,
+    }
+    for row, believed in told.items():
+        assert measured()[row] <= believed < 2.5 * measured()[row], row
 
 
 def test_every_row_is_in_the_snapshot() -> None:

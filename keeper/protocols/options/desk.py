@@ -19,7 +19,7 @@ from keeper.protocols.options.settings import Settings
 from keeper.protocols.options.slices import cut, merge
 from keeper.units import WAD, mul_up
 
-# Gas in units, measured on the deployed contracts (tests/bench/gas.json keeps them honest).
+# Gas in units, measured on the deployed contracts (tests/contracts/test_gas.py keeps them honest).
 FLAG, BID, SWAP, DEPOSIT = 230_000, 420_000, 160_000, 170_000
 FLAG_LEG, MOVED_LEG, MARGIN_LEG = 26_000, 45_000, 50_000
 COMMIT, REVEAL, CURE, DUTY, DUTY_LEG = 400_000, 90_000, 260_000, 420_000, 60_000
