@@ -63,6 +63,8 @@ def rho_paid(p: AuctionParams, equity: int, mm: int, rho: int) -> int:
 
 def fmax(equity: int, mm: int, convex: int, rho: int, p: AuctionParams) -> int:
     """The largest slice, wad: after it E / Q = 1 + buffer; everything once the price is not positive."""
+    if not mm:  # its legs have been settled
+        return WAD if equity < 0 else 0
     cost = mm * rho // WAD
     x = equity - cost
     if x <= 0:

@@ -160,6 +160,8 @@ def _bid(desk: Desk, s: Sale) -> Opportunity:
         refusal = Reason.AUCTION_NOT_STARTED
     if refusal is not None:
         return offered(desk, s, Kind.BID, offer, 0, opens, refusal)
+    if not offer.fmax:
+        return offered(desk, s, Kind.BID, offer, 0, opens, Reason.NOT_UNDERWATER)
     share, after = desk.affordable(s.pf, offer, s.params.min_slice)
     if not share:
         return offered(desk, s, Kind.BID, offer, 0, opens, Reason.CAPITAL_RESERVED)

@@ -300,12 +300,14 @@ contract Liquidator {
 
     /// @notice The largest slice: the rest g has E - rho Q = (1 + b) Q(g) - rho Q g, Q(g) = a g + c g^2.
     /// With x = E - rho Q, B = (1 + b) a - rho Q, C = (1 + b) c the root is g = 2 x / (B + sqrt(B^2 + 4 C x));
-    /// c = 0 gives 1 - g = (1 + b - h) / (1 + b - rho). Everything when x <= 0 or the rest would be dust.
+    /// c = 0 gives 1 - g = (1 + b - h) / (1 + b - rho). Everything when x <= 0 or the rest would be dust; nothing of an
+    /// account that has no requirement left, because its legs have been settled, and owes nothing.
     function fmax(int256 equity, uint256 mm, uint256 convex, uint256 rho, AuctionParams memory p)
         public
         pure
         returns (uint256)
     {
+        if (mm == 0) return equity < 0 ? WAD : 0;
         int256 cost = int256(mm * rho / WAD);
         int256 x = equity - cost;
         if (x <= 0) return WAD;
