@@ -266,8 +266,8 @@ def test_12_keeping_a_sealed_bid_shut_costs_the_bond(house: House) -> None:
     house.do("anyone", "Sealed", "release", house.account("alice"))
     lost = before - worth(house, "eve", "rival")
     assert lost == pytest.approx(2 * mm * p_of(house).bond // WAD, rel=0.05)
-    args = (house.account("alice"), house.account("whale"), WAD, 10**40, house.change("alice"))
-    assert house.refused("whale", "Liquidator", "bid", *args) == ""  # and delays the public by two windows only
+    buying = (house.account("alice"), house.account("whale"), WAD, 10**40, house.change("alice"))
+    assert house.refused("whale", "Liquidator", "bid", *buying) == ""  # and delays the public by two windows only
 
 
 # ─── 13: takeover ─────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from keeper.errors import AdapterFault
 from keeper.model import (
     Address,
     Bid,
@@ -122,9 +121,8 @@ class Options:
         """At the trigger price; where that is clamped and spot is kinder, at spot: both must condemn an account."""
         state = State(view)
         record = state.account(key.id)
-        if record is None:
-            raise AdapterFault(f"account 0x{key.id:x} is not in the book")
-        pf = portfolio(record, state.clearing())
+        # One that a reorg took away may still have a row on the screen: it holds nothing.
+        pf = portfolio(record, state.clearing()) if record else Portfolio(0, ())
         trigger, spot = (market(view, state.version(), at.timestamp, mode) for mode in (Price.TRIGGER, Price.SPOT))
         h = trigger.assess(pf)
         if h.clamped and not h.healthy:

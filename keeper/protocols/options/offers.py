@@ -122,11 +122,8 @@ class Sale:
     rounds: int  # price messages since the clock began
     fund_left: int  # usd
     refusal: Reason | None  # why nobody can buy now
-
-    @property
-    def open(self) -> bool:
-        """The delay before the first bid is over."""
-        return self.live >= self.params.bid_delay and self.rounds >= self.params.bid_rounds
+    opens: int  # timestamp at which the delay before the first bid is over
+    open: bool  # it is, and enough prices were published
 
 
 def running(desk: Desk) -> list[Sale]:
@@ -148,15 +145,17 @@ def _sale(desk: Desk, account: int, running: Auction) -> Sale:
     live, rounds = auction.elapsed(desk.state, running, h.underlyings, desk.at.timestamp)
     params = desk.state.params(running.version).auction
     left = _fund_left(desk, h, running.spent)
-    return Sale(account, running, params, pf, h, live, rounds, left, _cannot_buy(desk, h, running.version))
+    opens = max(running.flagged_at, desk.at.timestamp - live) + params.bid_delay
+    ready = opens <= desk.at.timestamp and rounds >= params.bid_rounds
+    refusal = _cannot_buy(desk, h, running.version)
+    return Sale(account, running, params, pf, h, live, rounds, left, refusal, opens, ready)
 
 
 def _bid(desk: Desk, s: Sale) -> Opportunity:
     offer = auction.make_offer(s.health, s.params, auction.rho_at(s.params, s.live), s.fund_left)
-    opens = max(s.running.flagged_at, desk.at.timestamp - s.live) + s.params.bid_delay
-    refusal = s.refusal
+    opens, refusal = s.opens, s.refusal
     closed = phase(desk.state, s.account, s.running, desk.at.timestamp) not in (Phase.NONE, Phase.OVER)
-    if refusal is None and (opens > desk.at.timestamp or s.rounds < s.params.bid_rounds or closed):
+    if refusal is None and (closed or not s.open):
         refusal = Reason.AUCTION_NOT_STARTED
     if refusal is not None:
         return offered(desk, s, Kind.BID, offer, 0, opens, refusal)
@@ -175,7 +174,7 @@ def _takeover(desk: Desk, s: Sale) -> Opportunity:
     low = s.health.equity < mul_down(s.health.mm, s.params.h_take)
     opens = desk.at.timestamp - s.live + (since if low else max(since, s.params.t1 + 1))
     refusal = s.refusal
-    if refusal is None and opens > desk.at.timestamp:
+    if refusal is None and (opens > desk.at.timestamp or not s.open):
         refusal = Reason.AUCTION_NOT_STARTED
     if refusal is None and _taken(desk, s.params) + s.health.mm > s.params.take_per_epoch:
         refusal = Reason.BID_ABOVE_CAP

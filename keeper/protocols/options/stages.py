@@ -91,7 +91,7 @@ def _award(desk: Desk, s: Sale, mine: SealedBid) -> Opportunity:
     offer = Terms(s.health, s.params, s.fund_left, 0).offer(mine.rho)
     if before:
         return offered(desk, s, Kind.AWARD, offer, 0, desk.at.timestamp, Reason.OUTBID)
-    if s.refusal is None and s.rounds < s.params.bid_rounds:
+    if s.refusal is None and not s.open:
         return offered(desk, s, Kind.AWARD, offer, 0, desk.at.timestamp, Reason.AUCTION_NOT_STARTED)
     fraction = min(mine.most, offer.fmax)
     after = desk.with_slice(s.pf, fraction, offer)
