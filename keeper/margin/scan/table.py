@@ -21,7 +21,16 @@ from keeper.margin.portfolio import DAY, YEAR, Rules, Smile
 Singles = NDArray[np.float32]
 UNIT: Final = 2.0**-24  # rounding of float32
 VECTOR: Final = 16  # lanes; scenarios are padded to a multiple
-PARAMETERS: Final = ("price", "factor", "size", "cut", "gross", "naked", "doubt", "bound")  # of an underlying in Lanes
+PARAMETERS: Final = (
+    "price",
+    "factor",
+    "size",
+    "cut",
+    "gross",
+    "naked",
+    "doubt",
+    "bound",
+)  # of an underlying in Lanes; no term of a margin is more than ``bound`` per lot
 
 
 @dataclass(frozen=True)
@@ -147,22 +156,18 @@ def lanes(t: Table, lot: float) -> Lanes:
     shock = np.zeros((len(prices), width), np.float32)
     shock[:, : len(s.spot)] = s.weight * t.moves
     pair = np.stack([t.worth * lot, t.delta], axis=1).astype(np.float32)
+    at, under = t.inputs.rows, t.inputs.under[t.inputs.rows]
     each = t.doubt * prices[t.inputs.under] * r.doubt
-    uniform = _uniform(t)
+    most = _most(each[at], under, len(prices))
+    uniform = bool((each[at] == most[under]).all())
+    terms = np.maximum(np.abs(gain[at]).max(axis=1, initial=0.0), np.abs(pair[at, 0]))
+    largest = np.maximum(_most(terms, under, len(prices)), prices)
+    largest *= max(1.0, r.factor[0], float(np.abs(t.moves).max(initial=0.0)))
     parameters = np.zeros((len(prices), len(PARAMETERS)), np.float32)
     for u, price in enumerate(prices):
-        doubt = each[t.inputs.rows][t.inputs.under[t.inputs.rows] == u].max(initial=0.0) if uniform else 0.0
-        parameters[u] = (
-            price,
-            r.factor[0],
-            r.size / r.depths[u] if u < len(r.depths) else 0.0,
-            _cut(r, u),
-            r.floor_gross[0],
-            r.floor_naked,
-            doubt,
-            0,
-        )
-        parameters[u, 7] = _largest(t, u, gain, pair, float(price))
+        size, doubt = r.size / r.depths[u] if u < len(r.depths) else 0.0, most[u] if uniform else 0.0
+        floors = r.floor_gross[0], r.floor_naked
+        parameters[u] = (price, r.factor[0], size, _cut(r, u), *floors, doubt, largest[u])
     each32 = np.zeros(0, np.float32) if uniform else each.astype(np.float32)
     made = Lanes(gain, pair, each32, shock, parameters, t.inputs.under)
     if not all(np.isfinite(x).all() for x in (gain, pair, shock, parameters)):
@@ -170,19 +175,13 @@ def lanes(t: Table, lot: float) -> Lanes:
     return made
 
 
-def _uniform(t: Table) -> bool:
-    """Whether all terms of each underlying are equally certain."""
-    under, doubt = t.inputs.under[t.inputs.rows], t.doubt[t.inputs.rows]
-    return all(np.ptp(doubt[under == u]) == 0 for u in np.unique(under))
+def _most(values: Floats, under: NDArray[np.int64], count: int) -> Floats:
+    """The largest value per underlying; 0 where there is none."""
+    out = np.zeros(count)
+    np.maximum.at(out, under, values)
+    return out
 
 
 def _cut(r: Rules, u: int) -> float:
     """The largest haircut of assets with this underlying: more than one is rare, and then the screen is careful."""
     return max((float(r.haircuts[a, 0]) for a, of in enumerate(r.asset_of) if of == u), default=0.0)
-
-
-def _largest(t: Table, u: int, gain: Singles, pair: Singles, price: float) -> float:
-    """No term of a margin is larger than this per lot held: what rounding errors are measured by."""
-    at = t.inputs.rows[t.inputs.under[t.inputs.rows] == u]
-    biggest = max(np.abs(gain[at]).max(initial=0.0), np.abs(pair[at, 0]).max(initial=0.0), price)
-    return float(biggest) * max(1.0, t.rules.factor[0], float(np.abs(t.moves).max(initial=0.0)))
