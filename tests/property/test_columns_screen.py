@@ -53,7 +53,7 @@ def test_it_misses_no_account(shard: int) -> None:
     count, legs = min(SHARD, COUNT) // 2, 8 if shard % 2 else 20
     market = Market(State(c), c.sets.risk, c.now, Price.TRIGGER)
     usual = {id: replace(one, index=WAD - id % 3 * WAD // 100) for id, one in people(shard, count, legs)}
-    mine = usual | dict(on_the_edge(market, Random(shard), count, legs))
+    mine = usual | dict(on_the_edge(market, Random(f"edge {shard}"), count, legs))
     clearing = market.state.clearing()
     unhealthy = {id for id, account in mine.items() if not market.assess(portfolio(account, clearing)).healthy}
     assert unhealthy, "nobody was under water: nothing was tried"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -12,7 +12,13 @@ from keeper.margin.scan.blocks import CHUNK, Array, Blocks, Slice
 from keeper.margin.scan.kernels.plain import finish
 from keeper.margin.scan.table import Lanes, Singles
 
-Plan = list[Any]  # one matrix per level of expiry, (blocks, R) in lots
+
+class Plan(NamedTuple):
+    """Positions as matrices of lots, one row a block, R columns."""
+
+    order: Array  # of the blocks in ``levels``
+    levels: list[Any]  # by level of expiry; the rows that have one
+    whole: Any  # all legs, in the order of the blocks
 
 
 class Sparse:
@@ -30,7 +36,7 @@ class Sparse:
         for at in range(0, len(used), CHUNK):
             part = used[at : at + CHUNK]
             kept = plans.get(at // CHUNK)
-            if kept is None or kept[0].shape != (len(part), len(t.gain)):
+            if kept is None or kept.whole.shape != (len(part), len(t.gain)):
                 kept = plans[at // CHUNK] = _plan(part, len(t.gain))
             out[at : at + CHUNK] = _product(part, kept, t)
         return out
@@ -42,12 +48,15 @@ class Sparse:
 
 
 def _plan(b: Slice, series: int) -> Plan:
-    """The levels of expiry, and behind them all of them together."""
+    """Accounts with many expiries come first, so that a level need not go through those that end before it."""
     slots = np.arange(b.series.shape[1])
     begins = b.first[:, None] >> slots & 1
     level = np.where(b.lots != 0, np.cumsum(begins, axis=1) - 1, -1)
-    levels = range(max(1, int(level.max(initial=-1)) + 1))
-    return [*(_matrix(b, level == j, series) for j in levels), _matrix(b, level >= 0, series)]
+    count = np.maximum(1, level.max(axis=1, initial=-1) + 1)
+    order = np.argsort(-count, kind="stable")
+    reach = [int((count > j).sum()) for j in range(int(count.max(initial=1)))]
+    levels = [_matrix(b[order[:n]], level[order[:n]] == j, series) for j, n in enumerate(reach)]
+    return Plan(order, levels, _matrix(b, level >= 0, series))
 
 
 def _matrix(b: Slice, chosen: Array, series: int) -> Any:
@@ -58,14 +67,17 @@ def _matrix(b: Slice, chosen: Array, series: int) -> Any:
 
 def _product(b: Slice, plan: Plan, t: Lanes) -> Singles:
     """``turned`` has one scenario to a row: minima along a row are slow."""
-    *levels, whole = plan
-    carried = levels[0] @ t.gain
-    for matrix in levels[1:]:
-        np.minimum(carried, 0, out=carried)
-        carried += matrix @ t.gain
+    carried = plan.levels[0] @ t.gain
+    for matrix in plan.levels[1:]:
+        part = carried[: matrix.shape[0]]
+        np.minimum(part, 0, out=part)
+        part += matrix @ t.gain
     np.minimum(carried, 0, out=carried)
     turned = np.ascontiguousarray(carried.T)
     if b.units.any():
-        turned += np.ascontiguousarray(t.shock[b.under].T) * (b.units * t.parameters[b.under, 0])
-    worth, delta = np.ascontiguousarray((whole @ t.pair).T)
-    return finish(b, t, turned.min(axis=0), worth, delta)
+        held, under = b.units[plan.order], b.under[plan.order]
+        turned += np.ascontiguousarray(t.shock[under].T) * (held * t.parameters[under, 0])
+    lowest = np.empty(len(b), np.float32)
+    lowest[plan.order] = turned.min(axis=0)
+    worth, delta = np.ascontiguousarray((plan.whole @ t.pair).T)
+    return finish(b, t, lowest, worth, delta)
