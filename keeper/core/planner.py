@@ -2,7 +2,9 @@
 
 Upkeep comes first. Of the rest, the set with the highest expected profit is taken (``selection.py``), on a linear
 picture of own capital: what a bid may lose counts, what it may gain does not, because any of them may be lost to a
-rival. The adapter then judges the set exactly, and what the picture refused is offered to that exact judgement too.
+rival. Bids that wait for a better price compete for capital too, at what they are expected to bring then: a poor
+purchase does not take what a better one will need soon. The adapter then judges the set exactly, and what the picture
+refused is offered to that exact judgement too.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from keeper.core.scanner import DUTIES, UNPAID, UPKEEP
+from keeper.core.scanner import DUTIES, UNPAID, UPKEEP, later
 from keeper.core.selection import Item, Room, Selected, Worst, select
 from keeper.model import (
     Action,
@@ -60,7 +62,7 @@ def choose(
     plan = _Plan(adapter, view, at, list(inflight), limits)
     wanted = [d.opportunity for d in decisions if not isinstance(d, Wait | Skip)]
     plan.upkeep([o for o in wanted if o.kind in UPKEEP])
-    plan.best([o for o in wanted if o.kind not in UNPAID])
+    plan.best([o for o in wanted if o.kind not in UNPAID], [d for d in decisions if isinstance(d, Wait)])
     plan.upkeep([o for o in wanted if o.kind in DUTIES])
     return [d if isinstance(d, Wait | Skip) else plan.verdict(d) for d in decisions]
 
@@ -105,7 +107,7 @@ class _Plan:
 
     # ── the best set of the rest ──
 
-    def best(self, wanted: Sequence[Opportunity]) -> None:
+    def best(self, wanted: Sequence[Opportunity], waiting: Sequence[Wait]) -> None:
         able = list[Opportunity]()
         for o in wanted:
             why = self._alone(o)
@@ -117,16 +119,39 @@ class _Plan:
             return
         capital = self.adapter.capital(self.view, self.at)
         items, room = [_item(o, capital) for o in able], self._room(capital)
-        found = select(items, room)
-        self._take(self._exact([able[i] for i in found.chosen]))
-        self._rest([o for o in able if o.id not in self.taken])
+        soon = [_reserved(d, capital) for d in waiting]
+        found = select([*items, *soon], room)
+        kept = [soon[i - len(able)] for i in found.chosen if i >= len(able)]
+        self._take(self._exact([able[i] for i in found.chosen if i < len(able)]))
+        left = [(o, item) for o, item in zip(able, items, strict=True) if o.id not in self.taken]
+        for o, item in left:
+            if why := self._waits(item, kept, [_item(c, capital) for c in self._mine()], capital):
+                self.refused[o.id] = why
+        self._rest([o for o, _ in left if o.id not in self.refused])
         for o, item in zip(able, items, strict=True):
             if o.id not in self.taken:
                 self.prices[o.id] = _displaced(item, room, found)
 
+    def _waits(self, item: Item, kept: Sequence[Item], taken: Sequence[Item], capital: Capital) -> Reason | None:
+        """Why one that would fit beside the others is left out: for what comes later on it, or for other bids."""
+        if any(later.group == item.group for later in kept):
+            return Reason.NO_EDGE
+        if not kept or self._too_much_gas(item):
+            return None
+        room = Room(capital.tokens, capital.losses, capital.margin)
+        bare = [replace(i, uses=i.uses[2:]) for i in (*taken, item)]
+        return Reason.CAPITAL_RESERVED if room.fits(bare) else None
+
+    def _too_much_gas(self, item: Item) -> bool:
+        gas, slots = sum(map(gas_limit, self.chosen)) + item.uses[0], len(self.chosen) + 1
+        return gas > self.limits.block_gas or slots > self.limits.max_inflight
+
+    def _mine(self) -> list[Opportunity]:
+        return [c for c in self.chosen if c.protocol == self.adapter.name]
+
     def _room(self, capital: Capital) -> Room:
         """What is left beside what is chosen already."""
-        mine = [_item(c, capital) for c in self.chosen if c.protocol == self.adapter.name]
+        mine = [_item(c, capital) for c in self._mine()]
         gas = self.limits.block_gas - sum(map(gas_limit, self.chosen))
         slots = self.limits.max_inflight - len(self.chosen)
         tokens = [have - sum(i.uses[2 + t] for i in mine) for t, have in enumerate(capital.tokens)]
@@ -180,7 +205,7 @@ class _Plan:
 
     def _affordable(self, more: Sequence[Opportunity]) -> bool:
         """Nothing may leave less than nothing of own capital, unless it leaves no less than there was before."""
-        mine = [c for c in self.chosen if c.protocol == self.adapter.name]
+        mine = self._mine()
         left = self.adapter.afford(self.view, [*mine, *more], self.at)
         return left >= 0 or left >= self.adapter.afford(self.view, mine, self.at)
 
@@ -189,6 +214,12 @@ def _item(o: Opportunity, capital: Capital) -> Item:
     """Rows: gas, slots, then the tokens of the protocol."""
     tokens = o.needs.tokens or (0,) * len(capital.tokens)
     return Item(o.expected, o.key, (gas_limit(o), 1, *tokens), _losses(o.needs, capital.losses))
+
+
+def _reserved(d: Wait, capital: Capital) -> Item:
+    """A bid that waits: worth what it is expected to bring then; it takes capital, but no gas and no slot yet."""
+    item = _item(d.opportunity, capital)
+    return replace(item, value=later(d.opportunity, d.until), uses=(0, 0, *item.uses[2:]))
 
 
 def _losses(needs: Needs, like: Worst) -> Worst:

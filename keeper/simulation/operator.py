@@ -32,6 +32,7 @@ desk      = "{desk}"
 account   = "{desk}/0"
 inventory = {inventory}
 reserve   = "$100000"
+pool_weight = "10 %"
 floor     = "$200000"
 contracts = {{ {contracts} }}
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from keeper.core.attempts import Attempts
 from keeper.core.planner import Limits, choose, gas_limit
+from keeper.core.rivals import BINS, Odds
 from keeper.core.scanner import rank
 from keeper.model import (
     BlockRef,
@@ -26,6 +27,7 @@ from keeper.model import (
     Skip,
     TxEvent,
     TxState,
+    Wait,
 )
 from keeper.ports import Adapter, View
 from keeper.units import wad
@@ -53,6 +55,19 @@ class House:
         if self.strict and len(chosen) > 1:
             return -1
         return self.room - sum(o.evidence.get("margin", 0) for o in chosen)
+
+
+@dataclass(frozen=True)
+class Rising:
+    start: int
+    end: int
+    most: int
+
+    def gain(self, at: int) -> int:
+        return self.most if at >= self.end else 0
+
+    def reaches(self, gain: int) -> int | None:
+        return self.end if gain <= self.most else None
 
 
 def made(n: int, gain: int, *, kind: Kind = Kind.LIQUIDATE, margin: int = 0, **more: Any) -> Opportunity:
@@ -148,6 +163,46 @@ def test_needs_of_other_scenarios_are_taken_at_their_margin() -> None:
     """The parameters changed while it was on its way."""
     old = made(1, 50, margin=60, losses=((1, 2, 3),))
     assert done(act(made(2, 50, margin=50, truly=50)), House(wad(100)), Limits(), [old]) == [Reason.CAPITAL_RESERVED]
+
+
+def waiting(n: int, gain: int, margin: int, until: int = 1_024) -> Wait:
+    """A bid that would bring so much at ``until``, and nothing before."""
+    rising = Rising(AT.timestamp, until, wad(gain))
+    odds = Odds((0,) * (BINS + 1), wad(1_000), 0, 12, wad(1))
+    bid = replace(made(n, 0, kind=Kind.BID, margin=margin), curve=rising, odds=odds)
+    return Wait(bid, until, Reason.AUCTION_PRICE_HIGH)
+
+
+def test_capital_is_kept_for_a_better_bid_that_waits() -> None:
+    house, now = House(wad(100)), act(made(1, 30, margin=60))
+    assert done([*now, waiting(2, 100, 60)], house, Limits()) == [Reason.CAPITAL_RESERVED, True]
+    assert done([*now, waiting(2, 20, 60)], house, Limits()) == [True, True]
+
+
+def test_ample_capital_is_kept_for_nobody() -> None:
+    assert done([*act(made(1, 30, margin=60)), waiting(2, 100, 60)], House(wad(1_000)), Limits()) == [True, True]
+
+
+def test_a_takeover_is_refused_while_the_auction_is_worth_more() -> None:
+    later = waiting(2, 100, 10)
+    takeover = replace(made(1, 30, kind=Kind.TAKEOVER), key=later.opportunity.key)
+    assert done([*act(takeover), later], House(), Limits()) == [Reason.NO_EDGE, True]
+    assert done([*act(replace(takeover, gain=wad(150))), later], House(), Limits()) == [True, True]
+
+
+def test_a_threshold_beats_first_come_when_capital_is_short() -> None:
+    """strategies.md 7: poor offers come first, rich ones are seen coming; with room for all, nothing changes."""
+
+    def earned(room: int, keep: bool) -> int:
+        won, used, rich = 0, 0, [waiting(100 + n, 60, 50) for n in range(10)]
+        for n in range(10):  # poor ones fall due block by block while rich ones still run
+            house = House(wad(room - used))
+            first = done([*act(made(n, 20, margin=50)), *(rich if keep else [])], house, Limits())[0]
+            won, used = (won + 19, used + 50) if first is True else (won, used)
+        return won + 59 * min(len(rich), (room - used) // 50)
+
+    assert earned(500, keep=True) > 1.15 * earned(500, keep=False)
+    assert earned(2_000, keep=True) == earned(2_000, keep=False)
 
 
 def test_nobody_waits_for_ever() -> None:

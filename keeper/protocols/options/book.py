@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from keeper.errors import AdapterFault
 from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
@@ -22,6 +23,7 @@ from keeper.protocols.options.records import (
     Auction,
     Caps,
     Pool,
+    Push,
     State,
     leg,
     smile_key,
@@ -270,7 +272,10 @@ SWAP = CONTRACTS["SpotPool"].events["Swap"].topic
 TRANSFER = CONTRACTS["Token"].events["Transfer"].topic
 
 
-def pool_changed(state: State, log: Log, underlying: int) -> Changes:
+REMEMBERED: Final = 3_600  # seconds for which own trades are kept
+
+
+def pool_changed(state: State, log: Log, underlying: int, ref: BlockRef, desk: Address) -> Changes:
     """``SpotPool``: Sync carries the reserves, Swap comes right after it and says who and how much."""
     key = Key("pool", underlying)
     if log.topics[0] == SYNC:
@@ -286,6 +291,10 @@ def pool_changed(state: State, log: Log, underlying: int) -> Changes:
             log.tx_hash,
             amounts | {"cost": swap_cost(pool, sell, spent, got) * unit},
         )
+        if log.topics[1][12:] == desk:
+            kept = (push for push in state.pushes(underlying) if push.time > ref.timestamp - REMEMBERED)
+            own = Push(ref.timestamp, spent if sell else -got)
+            yield put(state, Key("push", underlying), (*kept, own))
 
 
 def swap_cost(pool: Pool, sell: bool, spent: int, got: int) -> int:
@@ -308,7 +317,7 @@ def absorb(state: State, log: Log, ref: BlockRef, settings: Settings) -> Iterabl
     """What one log changes."""
     c = settings.contracts
     if log.address in c.pools:
-        return pool_changed(state, log, c.pools.index(log.address))
+        return pool_changed(state, log, c.pools.index(log.address), ref, settings.desk)
     if log.address in c.tokens:
         return transferred(state, log, settings.desk, c.tokens.index(log.address)) if log.topics[0] == TRANSFER else ()
     handler = HANDLERS.get(c.names.get(log.address, ""), {}).get(log.topics[0])

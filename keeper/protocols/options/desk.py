@@ -23,6 +23,7 @@ from keeper.units import WAD, mul_up
 FLAG, BID, SWAP, DEPOSIT = 230_000, 420_000, 160_000, 170_000
 FLAG_LEG, MOVED_LEG, MARGIN_LEG = 26_000, 45_000, 50_000
 COMMIT, REVEAL, CURE, DUTY, DUTY_LEG = 400_000, 90_000, 260_000, 420_000, 60_000
+SHARE_LEFT: Final = 0.01  # of a price, at least, after our own trades
 MOST: Final = 2**24  # of one transaction
 
 
@@ -94,6 +95,18 @@ class Desk:
         more = sum(max(0, *map(add, a, b)) - max(0, *a) for a, b in zip(own, losses, strict=True))
         fixed = (max(0, used - more),) * len(m.params.scenarios)
         return Needs(margin=used, gas=gas, tokens=self.wanted(swaps), losses=(*losses, fixed))
+
+    def pushed(self, u: int) -> float:
+        """What our own recent trades have made of the reported price, as a factor; 1 when there were none.
+
+        As if nothing had come back since: mid of a constant product, times the weight of the pool.
+        """
+        pool, since = self.state.pool(u), self.at.timestamp - self.settings.impact
+        sold = sum(push.sold for push in self.state.pushes(u) if push.time > since)
+        if pool is None or not sold or not self.settings.pool_weight:
+            return 1.0
+        weight, before = self.settings.pool_weight / WAD, max(1, pool.base - sold)
+        return max(SHARE_LEFT, 1 - weight + weight * (before / pool.base) ** 2)
 
     # ── what more would cost ──
 

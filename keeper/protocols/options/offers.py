@@ -15,9 +15,10 @@ from keeper.protocols.options.desk import DEPOSIT, FLAG, FLAG_LEG, MARGIN_LEG, S
 from keeper.protocols.options.hedge import Swap
 from keeper.protocols.options.params import AuctionParams
 from keeper.protocols.options.records import Auction
-from keeper.protocols.options.risk import Health, Portfolio
+from keeper.protocols.options.risk import Health, Portfolio, Price, market
 from keeper.protocols.options.sealed import Phase, Terms, phase
 from keeper.protocols.options.waterfall import holds_only_debt
+from keeper.protocols.options.whatif import moved
 from keeper.units import WAD, mul_down
 
 NAME = "options"
@@ -84,7 +85,7 @@ def _flag(desk: Desk, report: HealthReport) -> Opportunity:
         costs=costs,
         needs=Needs(gas=gas),
         plan=Plan(account, scenario=report.scenario),
-        refusal=_cannot_flag(desk, h),
+        refusal=_cannot_flag(desk, h) or _own_doing(desk, pf, h),
         evidence={"equity": report.equity, "mm": report.requirement, "scenario": report.scenario},
     )
 
@@ -98,6 +99,18 @@ def _cannot_flag(desk: Desk, h: Health) -> Reason | None:
     if desk.at.timestamp < breaker.calm_since + desk.state.params(version).auction.grace:
         return Reason.GRACE_PERIOD
     return Reason.GRACE_PERIOD if _in_grace(desk, h, version) else None
+
+
+def _own_doing(desk: Desk, pf: Portfolio, h: Health) -> Reason | None:
+    """What is liquidatable only through our own trades is left alone: they are taken back, then it is judged."""
+    view, version = desk.state.view, desk.state.version()
+    for u in range(h.underlyings.bit_length()):
+        if h.underlyings >> u & 1 and (factor := desk.pushed(u)) != 1.0:
+            view = moved(view, (u,), 1 / factor)
+    if view is desk.state.view:
+        return None
+    markets = (market(view, version, desk.at.timestamp, mode) for mode in (Price.TRIGGER, Price.SPOT))
+    return Reason.OWN_IMPACT if any(m.assess(pf).healthy for m in markets) else None
 
 
 def _in_grace(desk: Desk, h: Health, version: int) -> bool:

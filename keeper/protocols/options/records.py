@@ -16,6 +16,7 @@ queue      account                   Queue: an insolvency that has begun
 insolvent  account                   int, requirement while in auction with E < 0, usd
 caps       0                         Caps: what the epoch has used
 pool       underlying                Pool
+push       underlying                tuple of Push, our own recent trades in that pool
 backstop   address                   True
 guest      address                   True: invited to sealed bids
 sealed     account                   Stage: the sealed bids of its last auction that had any
@@ -150,6 +151,13 @@ class Pool:
     quote: int
 
 
+class Push(NamedTuple):
+    """One trade of the desk in a pool."""
+
+    time: int
+    sold: int  # native units of base; negative when bought
+
+
 def smile_key(underlying: int, expiry: int) -> Key:
     return Key("smile", underlying << 40 | expiry)
 
@@ -238,6 +246,9 @@ class State:
 
     def pool(self, underlying: int) -> Pool | None:
         return cast("Pool | None", self._one("pool", underlying))
+
+    def pushes(self, underlying: int) -> tuple[Push, ...]:
+        return cast("tuple[Push, ...] | None", self._one("push", underlying)) or ()
 
     def balance(self, asset: int) -> int:
         return cast("int | None", self._one("balance", asset)) or 0

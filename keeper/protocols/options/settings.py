@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Final
 
 from keeper.model import Address
-from keeper.units import Account, Coin, Money, Share, wad
+from keeper.units import Account, Coin, Money, Seconds, Share, wad
 
 NONE: Final = bytes(20)  # this deployment has no such contract
 
@@ -64,4 +64,6 @@ class Settings:
     least_spread: Share = wad("0.0003")  # wad of spot per contract
     capital: Share = wad("0.0002")  # wad of own initial margin, for the time it is held
     reverts: Share = wad("0.35")  # wad, part of its gas that a transaction burns when it reverts
+    pool_weight: Share = 0  # wad, of the pools in the price that the oracle reports
+    impact: Seconds = 120  # for which own trades count as still in that price
     tolerance: Share = wad("0.02")  # wad, how much worse than planned a swap may be before all reverts
