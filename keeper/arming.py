@@ -76,6 +76,7 @@ def tuned(settings: Settings, chain: Chain) -> Tuned:
         route=Route(tx.route),
         private_blocks=tx.private_blocks,
         gas_reserve=risk.gas_reserve,
+        max_balance=risk.max_balance,
         adopt=tx.adopt or chain.id in LOCAL_CHAINS,
         limits=limits,
         fingerprint=settings.fingerprint(),

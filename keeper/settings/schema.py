@@ -138,6 +138,7 @@ class Risk(Section):
     min_profit: Usd = _written("$5")
     reserve: Usd = _written("$0")
     gas_reserve: Wei = _written("0 wei")  # of each key's coin, for replacements and cancellations only
+    max_balance: Wei | None = None  # of each key's coin: more than a hot key should hold
     max_reverts: int = Field(default=8, gt=0)  # in a row
     max_lost: Wei = _written("0.1 ETH", gt=0)  # by reverts in a row
     retries: int = Field(default=3, gt=0)  # of one account, until it is left alone

@@ -25,6 +25,7 @@ class Admission:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._quoted: tuple[BlockRef, Fees] | None = None
+        self._rich = False  # whether that was said
 
     async def admit(self, intent: TxIntent, head: BlockRef) -> tuple[int, Fees]:
         """Nonce and first bid of an intent that may go; raises Refused."""
@@ -41,10 +42,19 @@ class Admission:
         if simulated is not None and not simulated.ok:
             raise Refused(Reason.SIM_REVERTED, digits(simulated.data))
         worst = intent.gas_limit * bid.max_fee + intent.call.value
+        self._look_at(balance)
         worst += self._lane.settings.gas_reserve
         if balance < worst + sum(flight.worst_cost for flight in self._lane.unmined()):
             raise Refused(Reason.INVENTORY_SHORT, f"balance {balance} wei")
         return self._next_nonce(mined), bid
+
+    def _look_at(self, balance: int) -> None:
+        """Say once when a hot key holds more than it should."""
+        most = self._lane.settings.max_balance
+        rich = most is not None and balance > most
+        if rich and not self._rich:
+            log.warning("tx.rich", address=digits(self._lane.signer.address), balance_wei=balance, most_wei=most)
+        self._rich = rich
 
     async def market(self, head: BlockRef) -> Fees:
         """Today's bid, asked for once per block."""

@@ -38,6 +38,7 @@ class Settings:
     route: Route = Route.PUBLIC  # of intents that do not say
     private_blocks: int = 5  # that a relay has until everybody gets it, where that is allowed
     gas_reserve: int = 0  # wei that new intents leave in the account, for replacements and cancellations
+    max_balance: int | None = None  # wei that a hot key should hold at most; more is said, once
     adopt: bool = True  # whether a new journal may take the chain's count of a key that was used before
     limits: Limits = Limits()
     fingerprint: str = ""  # of the operator's settings, for the audit

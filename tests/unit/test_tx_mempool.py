@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from keeper.model import Reason
 from keeper.tx.answers import Answer
@@ -112,6 +113,29 @@ async def test_without_funds_nothing_is_sent_and_with_funds_it_is(rig: Rig) -> N
     assert rig.journal.next_nonce() == 0
     rig.chain.funds = 10**21
     assert (await rig.submit(intent(1)))[0].state is S.SIGNED
+
+
+@pytest.mark.fault("K10")
+async def test_a_reserve_is_left_for_replacements_and_cancellations(tmp_path: Path) -> None:
+    worst = 50_000 * 21 * GWEI + 1
+    rig = await guarded(tmp_path, replace(SETTINGS, gas_reserve=7))
+    rig.chain.funds = worst + 6
+    assert (await refused(rig, intent(1))).why is Reason.INVENTORY_SHORT
+    rig.chain.funds = worst + 7
+    assert (await rig.submit(intent(1)))[0].state is S.SIGNED
+    rig.chain.funds = 10**18
+    await rig.mine(3, base_fee=30 * GWEI)  # a replacement may use it
+    assert len(rig.signed) == 2
+
+
+@pytest.mark.fault("K10")
+async def test_a_hot_key_that_holds_too_much_is_mentioned_once(tmp_path: Path) -> None:
+    rig = await guarded(tmp_path, replace(SETTINGS, max_balance=10**20))
+    with structlog.testing.capture_logs() as said:
+        for n, funds in ((1, 10**20), (2, 10**20 + 1), (3, 10**21), (4, 10**20), (5, 10**21)):
+            rig.chain.funds = funds
+            await rig.submit(intent(n))
+    assert [line["balance_wei"] for line in said if line["event"] == "tx.rich"] == [10**20 + 1, 10**21]
 
 
 @pytest.mark.fault("T30")
