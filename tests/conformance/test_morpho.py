@@ -128,6 +128,7 @@ def test_at_expiry_a_whole_debt_costs_exactly_the_allowance(world: MorphoWorld) 
     assert before - world.balance(loan, world.operator) == offer.plan.allowance > offer.evidence["repaid"]
 
 
+@pytest.mark.fault("A23", "P07")
 def test_no_allowance_is_left(world: MorphoWorld) -> None:
     _, offer = sunk(world, price=97)
     liquidate(world, offer)
@@ -179,6 +180,7 @@ def test_a_price_that_rises_may_take_what_leaves_the_floor(world: MorphoWorld) -
     assert token.value(offer.plan.worth - paid) >= offer.gain // 2
 
 
+@pytest.mark.fault("A08")
 def test_a_price_that_rises_beyond_the_floor_reverts(world: MorphoWorld) -> None:
     _, offer = sunk(world, price=40)
     move(world, 101)
@@ -232,6 +234,7 @@ def test_health_without_a_value_is_a_fault_not_a_number(build: Build) -> None:
         world.adapter.health(book, position_key(world.venues[0].id, world.users[0]), moment(book.ref))
 
 
+@pytest.mark.fault("A27")
 def test_a_rate_model_that_the_chain_contradicts_is_no_longer_believed(build: Build) -> None:
     world = build(told=Irm.ZERO)
     book = debt(world)
@@ -241,6 +244,7 @@ def test_a_rate_model_that_the_chain_contradicts_is_no_longer_believed(build: Bu
     assert refusals(world, book) == [(market_key(world.venues[0].id), Reason.PRICE_UNKNOWN)]
 
 
+@pytest.mark.fault("A06")
 def test_an_oracle_that_reverts_is_not_taken_at_its_last_word(world: MorphoWorld) -> None:
     book = debt(world)
     world.node.rpc("anvil_setCode", world.venues[0].params.oracle, REVERTING)
@@ -274,5 +278,6 @@ def test_selector(selector: bytes, signature: str) -> None:
     assert selector == function_signature_to_4byte_selector(signature)
 
 
+@pytest.mark.fault("A17", "A18", "A19")
 def test_every_revert_in_the_table_was_seen_on_the_node(world: MorphoWorld) -> None:
     assert {data for data, _ in world.reverts()} == {*adapter.REVERTS, b""}
