@@ -10,7 +10,7 @@ settings.load_profile("keeper")
 def pytest_addoption(parser: pytest.Parser) -> None:
     walks = parser.getgroup("walks", "random walks over the contracts (tests/invariants)")
     walks.addoption("--walks", type=int, default=2, help="how many (2)")
-    walks.addoption("--steps", type=int, default=200, help="acts in each (200)")
+    walks.addoption("--steps", type=int, default=150, help="acts in each (150)")
     walks.addoption("--first", type=int, default=1, help="seed of the first; the others follow (1)")
 
 

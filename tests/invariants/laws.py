@@ -359,6 +359,17 @@ def feeds_agree(w: Walk, deed: Deed) -> None:
         assert (quote.spot, quote.slow, quote.fast) == tuple(theirs)[:3]
 
 
+def the_keeper_copes(w: Walk, deed: Deed) -> None:
+    """Whatever has happened, the keeper's adapter can say how every account stands and what may be done about it."""
+    at = Moment(w.book.ref.number + 1, w.now + 2, 0)
+    try:
+        reports = [w.adapter.health(w.book, Key("account", account), at) for account, _ in w.accounts()]
+        found = list(w.adapter.opportunities(w.book, reports, at))
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error}") from error
+    assert all(one.gain is not None for one in found)
+
+
 def offered(w: Walk, account: int) -> tuple[Any, ...]:
     """The offer of a running auction, as Python tells it."""
     running = w.state.auction(account)
@@ -406,4 +417,5 @@ TELLINGS: Final[tuple[Law, ...]] = (
     offers_agree,
     auctions_agree,
     feeds_agree,
+    the_keeper_copes,
 )

@@ -185,6 +185,14 @@ def unparted(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
     return deed(w, "publish", weak(w))
 
 
+def baffled(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
+    def health(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    patch.setattr(type(w.adapter), "health", health)
+    return deed(w, "publish")
+
+
 BREAKS: Final[Mapping[Law, Story]] = {
     laws.money_is_conserved: minted,
     laws.sizes_sum_to_zero: grown,
@@ -212,6 +220,7 @@ BREAKS: Final[Mapping[Law, Story]] = {
     laws.offers_agree: unheard,
     laws.auctions_agree: unheard,
     laws.feeds_agree: unheard,
+    laws.the_keeper_copes: baffled,
 }
 
 
