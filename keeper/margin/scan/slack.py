@@ -29,6 +29,7 @@ from keeper.margin.scan.table import UNIT, Lanes, Singles
 
 NEAREST: Final = 8  # one in so many accounts is kept in order
 LEAST: Final = 64  # accounts that are kept in any case
+ROUNDED: Final = 1 + 2 * UNIT  # a difference in float32
 MIXED: Final = -1  # the group of accounts in several underlyings, or in none
 Doubles = NDArray[np.float64]
 Laid = Sequence[tuple[Array, Blocks]]  # row of the account of each block, blocks
@@ -48,7 +49,7 @@ class Index:
     lanes: Lanes  # at which the margins were taken
     groups: Mapping[int, Group]  # by underlying, or MIXED
 
-    def within(self, now: Lanes, same: Array) -> Array | None:
+    def within(self, now: Lanes, same: Array | slice) -> Array | None:
         """Rows that the move to ``now`` may have brought below zero, or None if a scan of all is due.
 
         ``same``: rows of the table that are the same series in both.
@@ -103,7 +104,7 @@ def _kappa(t: Lanes) -> Doubles:
     return 4.0 * t.parameters[:, 2] * _prices(t)
 
 
-def moves(was: Lanes, now: Lanes, same: Array) -> Doubles | None:
+def moves(was: Lanes, now: Lanes, same: Array | slice) -> Doubles | None:
     """A' / price, per underlying; None where the rules themselves differ."""
     old, new = was.parameters.astype(np.float64), now.parameters.astype(np.float64)
     if was.gain.shape[1] != now.gain.shape[1] or old.shape != new.shape or (old[:, 1:6] != new[:, 1:6]).any():
@@ -123,11 +124,11 @@ def moves(was: Lanes, now: Lanes, same: Array) -> Doubles | None:
     return np.asarray(found / _prices(was))
 
 
-def _changes(was: Lanes, now: Lanes, same: Array) -> tuple[Doubles, Doubles, Doubles, Doubles, Doubles]:
+def _changes(was: Lanes, now: Lanes, same: Array | slice) -> tuple[Doubles, Doubles, Doubles, Doubles, Doubles]:
     """Per series: change of worth, of gain in the scenario where that is largest, of doubt, of exposure; exposure."""
     under = now.under[same]
     pair, before = now.pair[same].astype(np.float64), was.pair[same].astype(np.float64)
-    gain = np.abs(now.gain[same].astype(np.float64) - was.gain[same]).max(axis=1)
+    gain = np.abs(now.gain[same] - was.gain[same]).max(axis=1, initial=0).astype(np.float64) * ROUNDED
     doubts = [t.doubt[same] if len(t.doubt) else t.parameters[under, 6] for t in (now, was)]
     after, most = pair[:, 1] * now.parameters[under, 0], before[:, 1] * was.parameters[under, 0]
     return np.abs(pair[:, 0] - before[:, 0]), gain, np.abs(doubts[0] - doubts[1]), np.abs(after - most), np.abs(most)

@@ -131,15 +131,16 @@ class Columns:
         if self._index is None:
             return None
         index, words, listed = self._index
-        same, now = listed.rows, market.listed(self.store.listing)
-        if now is not listed:
-            same = np.array(
-                [row for row in now.rows if row < len(words) and words[row] == self.store.listing.words[row]]
-            )
-        rows = index.within(lanes, same.astype(np.int64))
+        same: Array | slice = slice(None)
+        if (now := market.listed(self.store.listing)) is not listed:
+            mine = self.store.listing.words
+            same = np.array([row for row in now.rows if row < len(words) and words[row] == mine[row]], np.int64)
+        rows = index.within(lanes, same)
         if rows is None or len(rows) + len(self._changed) > len(self.store) // DENSE:
             return None
-        return np.unique(np.concatenate([rows, np.fromiter(self._changed, np.int64)]).astype(np.int64))
+        if self._changed:
+            rows = np.union1d(rows, np.fromiter(self._changed, np.int64))
+        return rows
 
     def refused(self, view: View, at: Moment) -> Mapping[Key, str]:
         """Accounts that no number can be given for, and why."""

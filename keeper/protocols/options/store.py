@@ -252,7 +252,7 @@ class Store:
 
     def beyond(self, rows: Iterable[int]) -> Iterator[tuple[int, Blocks, int]]:
         """(position among ``rows``, blocks, number) of all blocks beside the first."""
-        for i, row in enumerate(rows):
+        for i, row in enumerate(rows if self._beyond else ()):
             for blocks, at in self._beyond.get(row, ()):
                 yield i, blocks, at
 

@@ -59,6 +59,7 @@ def named(name: str) -> Kernel:
     return Plain()
 
 
+@cache
 def installed() -> tuple[str, ...]:
     """Kernels that can be had here, the fastest first."""
     needs = {"compiled": "numba", "sparse": "scipy", "plain": "numpy"}
