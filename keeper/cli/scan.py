@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from math import isfinite, isnan
-from typing import Any
+from typing import Any, cast
 
 from keeper.cli import running, setup
 from keeper.cli.looking import Seen, looked
 from keeper.cli.output import emit, table, usd
 from keeper.core.kernel import Kernel
 from keeper.protocols.options.adapter import Options
+from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.foresight import Breach, nearest
 from keeper.settings import Settings
 
@@ -38,25 +39,26 @@ async def _scan(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _next(args: argparse.Namespace, settings: Settings) -> int:
     async with looked(settings) as (keeper, _):
-        found, mute = ahead(keeper.kernel, args.limit or LIMIT)
+        found, notes = ahead(keeper.kernel, args.limit or LIMIT)
         head = keeper.kernel.ref
     shown = [_breach(row) for row in found]
     text = table(("account", "health", "falls", "rises", "sigmas", "in a day", "even after", "vols x 1.5"), shown)
-    notes = [f"{name} cannot say who is next; keeper scan lists its accounts by health" for name in mute]
     emit(args, {"block": head.number, "accounts": found}, f"block {head.number}\n\n{text}", notes)
     return 0
 
 
 def ahead(kernel: Kernel, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """(the likeliest to be liquidatable within a day, protocols that cannot say)."""
-    at, found, mute = kernel.moment(), list[dict[str, Any]](), list[str]()
+    """(the likeliest to be liquidatable within a day, what could not be said)."""
+    at, found, notes = kernel.moment(), list[dict[str, Any]](), list[str]()
     for desk in kernel.desks:
         if isinstance(desk.adapter, Options):
             for b in nearest(desk.adapter.health, desk.book.columns, desk.book, at, limit):
                 found.append({"protocol": desk.adapter.name, **_plain(b)})
+            refused = cast(Columns, desk.book.columns).refused(desk.book, at)
+            notes += (f"0x{key.id:x} cannot be valued: {why}" for key, why in sorted(refused.items()))
         else:
-            mute.append(desk.adapter.name)
-    return sorted(found, key=lambda row: -row["day"])[:limit], mute
+            notes.append(f"{desk.adapter.name} cannot say who is next; keeper scan lists its accounts by health")
+    return sorted(found, key=lambda row: -row["day"])[:limit], notes
 
 
 def _plain(b: Breach) -> dict[str, Any]:

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Sets = NDArray[np.bool_]  # (T, n)
 Ints = NDArray[np.int64]
 
-DEEP: Final = 12  # steps of the search
+DEEP: Final = 24  # steps of the search
 WIDE: Final = 16  # sets in each
 MOST: Final = 8  # items taken out at once
 HEAT: Final = 0.05  # by how much a set may get worse in the first step; falls to 0
@@ -40,20 +40,20 @@ class Pool:
     rough: NDArray[np.float32]  # ``losses`` once more: this is the hot path
     slack: float
 
-    def search(self, start: NDArray[np.bool_], keys: Floats) -> Iterator[Ints]:
+    def search(self, start: NDArray[np.bool_], keys: Floats, deep: int = DEEP) -> Iterator[Ints]:
         """From one set, the best set of each step. ``keys`` (K, n): orders in which to fill up, the highest first.
 
         Each set goes on from its last one even where that is a little worse, by ever less.
         """
         rows, sets = np.arange(WIDE), np.tile(start, (WIDE, 1))
         values = np.full(WIDE, self.v[start].sum())
-        for step in range(DEEP):
+        for step in range(deep):
             noise = _noise(step, len(self.v))
             ruined = np.where((rows % 2 == 1)[:, None], self._forced(sets, noise), _without(sets, noise, step))
             done = self._filled(ruined, keys[rows % len(keys)] * (1 + NOISE * noise))
             worth = (done * self.v).sum(axis=1)
             yield np.flatnonzero(done[worth.argmax()])
-            take = worth >= values * (1 - HEAT * (1 - (step + 1) / DEEP))
+            take = worth >= values * (1 - HEAT * (1 - (step + 1) / deep))
             sets[take], values[take] = done[take], worth[take]
 
     def _forced(self, sets: Sets, noise: Floats) -> Sets:

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from keeper.core.recreate import Floats, Pool
+from keeper.core.recreate import DEEP, Floats, Pool
 
 Worst = tuple[tuple[int, ...], ...]  # by underlying and scenario
 Cut = tuple[int, ...]  # a scenario of each underlying, -1 for none
@@ -29,6 +29,7 @@ EXACT: Final = 16  # items up to which the enumeration has no limit
 ENOUGH: Final = 0.004  # relative gap at which the search ends
 NODES: Final = 250  # steps of the enumeration for larger sets
 ROUNDS: Final = (60, 30, 30, 30, 30, 30)  # steps of the dual, each time that the binding scenarios are looked for again
+MANY: Final = 500  # items from which a quarter of the search does: single ones matter less
 CORE: Final = 96  # items that the search looks at
 CHUNK: Final = 64  # items looked at together
 NONE: Final = 0.5  # in place of no room at all: the least use is then twice what there is
@@ -147,11 +148,11 @@ class _Search:
 
     def run(self) -> tuple[list[int], int]:
         """(positions, bound in the unit of the values)."""
-        new = self._binding(np.zeros(len(self.v), np.bool_))
+        few, new = 2 if len(self.items) <= MANY else 1, self._binding(np.zeros(len(self.v), np.bool_))
         for rounds in ROUNDS:
             self.cuts += new
             self._dual(rounds)
-            for order in self._orders()[: 4 if rounds == ROUNDS[0] else 2]:
+            for order in self._orders()[: 4 if rounds == ROUNDS[0] else few]:
                 self._offer(self._fill(order))
             self._reduce()
             new = [cut for cut in self._violated() if cut not in self.cuts]
@@ -315,7 +316,8 @@ class _Search:
         losses = np.ascontiguousarray(self.losses[:, :, core])
         group, rough = self.group[core], losses.astype(np.float32)
         pool = Pool(self.v[core], self.a[core], losses, self.base, group, rough, SLACK)
-        for found in pool.search(np.isin(self.index[core], self.best), self._keys()[:3, core]):
+        deep = DEEP if len(self.items) <= MANY else DEEP // 4
+        for found in pool.search(np.isin(self.index[core], self.best), self._keys()[:3, core], deep):
             if found.size and self._offer([int(i) for i in core[found]]) and self._close():
                 return
 
