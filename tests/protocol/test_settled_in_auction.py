@@ -50,5 +50,5 @@ def test_a_keeper_looks_at_it_and_only_a_cure_is_left(house: House) -> None:
 def test_without_a_requirement_nothing_or_everything_is_for_sale(house: House) -> None:
     p = house.params.auction
     assert auction.fmax(equity=1, mm=0, convex=0, rho=0, p=p) == 0
-    assert auction.fmax(equity=0, mm=0, convex=0, rho=0, p=p) == WAD
+    assert auction.fmax(equity=0, mm=0, convex=0, rho=0, p=p) == 0  # rule 13: only a deficit goes on
     assert auction.fmax(equity=-1, mm=0, convex=0, rho=p.rho2, p=p) == WAD

@@ -72,8 +72,6 @@ def fmax(equity: int, mm: int, convex: int, rho: int, p: AuctionParams) -> int:
     b = (mm - convex) * (WAD + p.buffer) // WAD - cost
     c = convex * (WAD + p.buffer) // WAD
     root = sqrt(b * b + 4 * c * x)
-    if not b + root and not c:  # no requirement: all legs were settled. Nothing is for sale; the contract refuses
-        return 0
     g = -(-2 * x * WAD // (b + root)) if b >= 0 else -(-(-b + root) * WAD // (2 * c))
     if g >= WAD:
         return 0
