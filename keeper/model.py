@@ -213,6 +213,7 @@ class Kind(StrEnum):
     COMMIT = "commit"  # sealed bid: the hash and a bond
     REVEAL = "reveal"  # sealed bid: open it
     AWARD = "award"  # sealed bids: have ours filled
+    QUOTE = "quote"  # sell an account in auction the option that restores it
     IMPROVE = "improve"  # prove a worse scenario of a running auction
     CURE = "cure"  # end the auction of an account that is healthy again
     RESTART = "restart"  # begin an auction again that came to its end unsold

@@ -22,6 +22,7 @@ RULES: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("Sealed", "commit"): (1,),
     ("Sealed", "reveal"): (1,),
     ("Sealed", "award"): (),
+    ("Quotes", "cover"): (1,),
     ("Waterfall", "deleverage"): (),
     ("Waterfall", "closeOut"): (),
     ("Waterfall", "socialise"): (),

@@ -38,6 +38,7 @@ class Deployment:
     liquidator: Address
     waterfall: Address
     sealed: Address
+    quotes: Address
     tokens: tuple[Address, ...]
     pools: tuple[Address, ...]
 
@@ -56,10 +57,12 @@ class Driver:
         """``(from, to, data)`` each, mined together in order; their receipts."""
         calls = [("eth_sendTransaction", self._request(tx) | {"nonce": hex(self._nonce(tx[0]))}) for tx in txs]
         hashes = self.node.batch(calls)
+        if timestamp is None:  # not the node's clock: it runs on with wall time, and no two builds would be the same
+            timestamp = self.node.head().timestamp
         receipts: list[Any] = []
         while len(receipts) < len(hashes):  # a block may not hold all of them
             self.node.mine(timestamp)
-            timestamp = None if timestamp is None else timestamp + 1
+            timestamp += 1
             got = self.node.batch([("eth_getTransactionReceipt", h) for h in hashes[len(receipts) :]])
             done = [r for r in got if r is not None]
             if not done:
@@ -126,11 +129,14 @@ def deploy(
     pools = [driver.deploy(governor, c["SpotPool"], token, tokens[0]) for token in tokens[1:]]
     waterfall = driver.deploy(governor, c["Waterfall"], liquidator)
     sealed = driver.deploy(governor, c["Sealed"], liquidator)
+    quotes = driver.deploy(governor, c["Quotes"], liquidator)
     driver.send(governor, oracle, c["Oracle"].call("addTripper", clearing))
-    driver.send(governor, clearing, c["Clearing"].call("setEngines", [liquidator, waterfall, sealed]))
-    driver.send(governor, liquidator, c["Liquidator"].call("setModules", waterfall, sealed))
+    driver.send(governor, clearing, c["Clearing"].call("setEngines", [liquidator, waterfall, sealed, quotes]))
+    driver.send(governor, liquidator, c["Liquidator"].call("setModules", waterfall, sealed, quotes))
     for token in tokens[1:]:
         driver.send(governor, clearing, c["Clearing"].call("list", token))
     driver.send(governor, params, c["Params"].call("propose", sets.as_abi()))
     driver.send(governor, params, c["Params"].call("accept", 1))
-    return Deployment(block, oracle, params, risk, clearing, liquidator, waterfall, sealed, tuple(tokens), tuple(pools))
+    return Deployment(
+        block, oracle, params, risk, clearing, liquidator, waterfall, sealed, quotes, tuple(tokens), tuple(pools)
+    )

@@ -48,6 +48,10 @@ protocols = ["options"]
 use       = "strategies.sealed:Sealed"
 protocols = ["options"]
 
+[strategies.quote]
+use       = "strategies.quote:Quote"
+protocols = ["options"]
+
 [strategies.steward]
 use       = "strategies.steward:Steward"
 protocols = ["options"]
@@ -94,7 +98,7 @@ def _contracts(world: World) -> str:
     c = world.contracts
     single = {
         name: f'"0x{getattr(c, name).hex()}"'
-        for name in ("clearing", "liquidator", "oracle", "params", "waterfall", "sealed")
+        for name in ("clearing", "liquidator", "oracle", "params", "waterfall", "sealed", "quotes")
     }
     lists = {name: ", ".join(f'"0x{a.hex()}"' for a in getattr(c, name)) for name in ("tokens", "pools")}
     pairs = {**single, **{name: f"[{value}]" for name, value in lists.items()}, "since": c.since}

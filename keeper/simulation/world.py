@@ -87,7 +87,7 @@ class World:
     def contracts(self) -> Contracts:
         d = self.dep
         return Contracts(
-            d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall, d.sealed
+            d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall, d.sealed, d.quotes
         )
 
     @property
@@ -232,6 +232,7 @@ class _Builder:
             "Clearing": [w.dep.clearing],
             "Sealed": [w.dep.sealed],
             "Waterfall": [w.dep.waterfall],
+            "Quotes": [w.dep.quotes],
             "SpotPool": list(w.dep.pools),
         }
         rules = [

@@ -154,7 +154,7 @@ def test_an_unknown_key_in_a_nested_table_is_located_with_a_suggestion(tmp_path:
         "  config/k.toml:18:1\n"
         f'  18 | liqidator = "{A}"\n'
         '     | ^^^^^^^^^ did you mean "liquidator"?\n'
-        "  help: known here: clearing, liquidator, oracle, params, pools, sealed, since, tokens, waterfall"
+        "  help: known here: clearing, liquidator, oracle, params, pools, quotes, sealed, since, tokens, waterfall"
     )
 
 

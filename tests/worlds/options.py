@@ -44,7 +44,7 @@ class OptionsWorld:
         self.dep = deploy(self.driver, self.governor, self.publisher, self.sets)
         d = self.dep
         contracts = Contracts(
-            d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall, d.sealed
+            d.clearing, d.liquidator, d.oracle, d.params, d.tokens, d.pools, d.block, d.waterfall, d.sealed, d.quotes
         )
         self.adapter = Options(Settings(contracts, int.from_bytes(self.governor), self.governor))
         self.book = Book(self.adapter, self._ref(0))

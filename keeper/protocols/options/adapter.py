@@ -36,7 +36,7 @@ from keeper.model import (
 )
 from keeper.ports import View
 from keeper.protocols.desk import reason
-from keeper.protocols.options import book, duties, offers, packed, sealed, stages
+from keeper.protocols.options import book, duties, offers, packed, quotes, sealed, stages
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.describe import describe
@@ -72,9 +72,11 @@ REVERTS: Final = {
     "NothingToDo": Reason.DUST,
     "OverCap": Reason.BID_ABOVE_CAP,
     "PriceAboveLimit": Reason.AUCTION_PRICE_HIGH,
+    "NotRestored": Reason.SIM_PROFIT_CHANGED,
     "SealedStage": Reason.AUCTION_NOT_STARTED,
     "Solvent": Reason.NOT_UNDERWATER,
     "Stale": Reason.ORACLE_STALE,
+    "TooDear": Reason.SIM_PROFIT_CHANGED,
     "TooLittle": Reason.SLIPPAGE_ABOVE_CAP,
     "TooManyLegs": Reason.CAPITAL_RESERVED,
     "UnderMargin": Reason.CAPITAL_RESERVED,
@@ -156,6 +158,8 @@ class Options:
         for sale in offers.running(desk):
             yield from offers.sales(desk, sale)
             yield from stages.stage(desk, sale, self.secret)
+            if any(self.settings.contracts.quotes):
+                yield from quotes.offers_for(desk, sale)
             yield from duties.in_auction(desk, sale)
         yield from offers.flags(desk, suspects)
         yield from duties.elsewhere(desk, suspects)
@@ -176,6 +180,8 @@ class Options:
         for o in chosen:
             if o.kind is Kind.COMMIT:
                 own = merge(own, Portfolio(-o.needs.cash, ()))
+            if o.kind is Kind.QUOTE:
+                own = merge(own, o.plan.bought)
             if o.kind in BUYS:
                 slice_ = cut(desk.portfolio(o.plan.account), o.plan.fraction)
                 price = mul_up(o.evidence["price"] + o.evidence["fee"], o.plan.fraction)
@@ -257,6 +263,8 @@ class Options:
             a = fact.amounts
             if fact.name == "sold" and a["bidder"] == self.settings.account:
                 gain += a["equity"] * a["fraction"] // WAD - a["price"] - a["fee"]
+            if fact.name == "covered" and a["provider"] == self.settings.account:
+                gain += a["premium"] - a["value"]
             if fact.name == "swapped" and fact.who == self.settings.desk:
                 hedge += a["cost"]
         return Realised(gain, hedge)

@@ -83,6 +83,16 @@ def bonds(state: State, log: Log, ref: BlockRef) -> Changes:
     yield Fact("bonds", Key("account", account), b"", log.tx_hash, amounts)
 
 
+# ─── Quotes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def covered(state: State, log: Log, ref: BlockRef) -> Changes:
+    account, provider = (int.from_bytes(topic) for topic in log.topics[1:3])
+    amounts = {"premium": words.uint(log.data, 1), "value": words.sint(log.data, 2), "provider": provider}
+    yield Fact("covered", Key("account", account), owner_of(provider), log.tx_hash, amounts)
+
+
+QUOTES: Final[Mapping[str, Handler]] = {"Covered": covered}
 SEALED: Final[Mapping[str, Handler]] = {
     "Invited": invited,
     "Committed": committed,

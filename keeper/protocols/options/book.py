@@ -263,6 +263,7 @@ HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
         },
         "Sealed": aftermath.SEALED,
         "Waterfall": aftermath.WATERFALL,
+        "Quotes": aftermath.QUOTES,
     }.items()
 }
 

@@ -37,6 +37,7 @@ class Plan:
     deposit: int = 0  # native units of cash
     steps: tuple[tuple[str, str, tuple[Any, ...]], ...] = ()  # contract, function, arguments
     terms: Terms | None = None  # of a sealed bid
+    bought: Portfolio | None = None  # what a quote adds to the own account
     flagged_at: int = 0  # of the auction it is for
 
 

@@ -26,10 +26,11 @@ class Contracts:
     since: int = 0  # block of the deployment
     waterfall: Address = NONE
     sealed: Address = NONE
+    quotes: Address = NONE
 
     @property
     def _others(self) -> tuple[tuple[Address, str], ...]:
-        return ((self.waterfall, "Waterfall"), (self.sealed, "Sealed"))
+        return ((self.waterfall, "Waterfall"), (self.sealed, "Sealed"), (self.quotes, "Quotes"))
 
     @cached_property
     def names(self) -> Mapping[Address, str]:

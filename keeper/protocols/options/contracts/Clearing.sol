@@ -344,6 +344,26 @@ contract Clearing {
         emit Closed(account, counterparty, leg.series(), n, paid);
     }
 
+    /// @notice An account receives long legs from a provider, who must then have his initial margin, and pays for them.
+    function cover(uint256 account, uint256 provider, uint256[] calldata package, uint256 premium)
+        external
+        onlyEngine
+        locked
+    {
+        for (uint256 i; i < package.length; ++i) {
+            uint256 leg = package[i];
+            _checkLeg(leg);
+            _addLeg(account, leg);
+            _addLeg(provider, leg.withSize(-leg.size()));
+        }
+        _addCash(account, -int256(premium));
+        _addCash(provider, int256(premium));
+        _changed(account);
+        _changed(provider);
+        _requireInitialMargin(provider);
+        emit Traded(account, provider, package, int256(premium));
+    }
+
     /// @notice Move cash between accounts: a bond, a compensation. `checked`: the payer must keep his initial margin.
     function pay(uint256 from, uint256 to, uint256 amount, bool checked) external onlyEngine locked {
         _addCash(from, -int256(amount));

@@ -109,6 +109,7 @@ contract Liquidator {
     mapping(address who => bool) public backstop;
     address public waterfall; //    set once, with
     Sealed public sealedBids;
+    address public quotes;
     uint40 internal epochStart; //  block time
     uint104 internal fundSpent; //  usd, in this epoch
     uint104 internal taken; //      usd of requirement, in this epoch
@@ -123,9 +124,9 @@ contract Liquidator {
     }
 
     /// @notice Name the contracts around this one, once and for all.
-    function setModules(address waterfall_, Sealed sealed_) external {
+    function setModules(address waterfall_, Sealed sealed_, address quotes_) external {
         if (msg.sender != params.governor() || waterfall != address(0)) revert Unauthorised();
-        (waterfall, sealedBids) = (waterfall_, sealed_);
+        (waterfall, sealedBids, quotes) = (waterfall_, sealed_, quotes_);
     }
 
     modifier onlyWaterfall() {
@@ -229,9 +230,21 @@ contract Liquidator {
         if (h.stale) revert Stale(account);
         uint256 needed = Fixed.mulUp(h.mm, WAD + _params(version).buffer / 5);
         if (h.equity < int256(needed)) revert NotYet(account);
+        _cured(account, a, h.equity, h.mm);
+    }
+
+    /// @notice The account was insured: its auction ends as by a cure.
+    function covered(uint256 account) external {
+        if (msg.sender != quotes) revert Unauthorised();
+        Auction storage a = _running(account);
+        Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        _cured(account, a, h.equity, h.mm);
+    }
+
+    function _cured(uint256 account, Auction storage a, int256 equity, uint256 mm) internal {
         _end(account, a);
         a.curedAt = uint40(block.timestamp);
-        emit Cured(account, h.equity, h.mm);
+        emit Cured(account, equity, mm);
     }
 
     /// @notice Bring up to date what the account counts for among the insolvent. Anyone may call.
