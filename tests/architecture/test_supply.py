@@ -64,3 +64,10 @@ def test_whoever_reads_the_chain_does_not_load_what_signs() -> None:
     names = [name for name in FILES if name.startswith(("keeper.chain", "keeper.core", "keeper.observe", "strategies"))]
     found = loaded(names)
     assert found & {"eth_account", "eth_keys", "coincurve", "keeper.tx.signer", "keeper.tx.keys"} == set()
+
+
+@pytest.mark.fault("R21")
+def test_nobody_asks_a_node_how_much_gas_is_enough() -> None:
+    """Limits are our own, by action; an estimate could be a lie."""
+    ours = {name: file for name, file in FILES.items() if not name.startswith(("keeper.testing", "keeper.simulation"))}
+    assert [name for name, file in ours.items() if "estimateGas" in file.read_text()] == []
