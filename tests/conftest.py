@@ -1,4 +1,6 @@
-"""For all tests: a property test does not fail because the machine was busy; how long the random walks are."""
+"""For all tests: a property test does not fail because the machine was busy; reports name the faults they prove; how
+long the random walks are.
+"""
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,3 +21,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         first, walks = metafunc.config.getoption("--first"), metafunc.config.getoption("--walks")
         metafunc.parametrize("walk_seed", range(first, first + walks))
         metafunc.parametrize("walk_steps", [metafunc.config.getoption("--steps")])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Reports carry the rows of the fault matrix that their test automates, also from another process."""
+    for item in items:
+        for mark in item.iter_markers("fault"):
+            item.user_properties.append(("fault", " ".join(mark.args)))

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 from tests.faults.scorecard import GATES, Row, Scorecard, lines, matrix, table
 
 ROOT = Path(__file__).parents[1]
@@ -54,3 +56,9 @@ def test_the_table_names_what_is_missing() -> None:
     shown = table(lines([row("G01", "Resources and time"), row("G02", "Resources and time")], {"G02"}))
     assert "| Resources and time | 1 | 2 | 50 | 90 | 0/0 | short |" in shown
     assert "Resources and time: no proof of G01" in shown
+
+
+@pytest.mark.fault("T01")
+def test_a_mark_reaches_the_report_of_its_test(request: pytest.FixtureRequest) -> None:
+    """By ``tests/conftest.py``; without it the scorecard sees nothing."""
+    assert ("fault", "T01") in request.node.user_properties
