@@ -230,6 +230,18 @@ def test_f1_two_losses_in_a_row_each_fall_on_what_is_left(house: House) -> None:
     assert 0 <= house.backed() - house.total() <= 2 * (house.total() // WAD + 10)
 
 
+def test_f8_an_asset_that_no_set_counts_yet_stops_nothing(house: House) -> None:
+    """Listing takes effect at once, a set that counts the asset does not: meanwhile it is worth nothing to margin."""
+    before = house.health("alice").mm
+    token = house.driver.deploy(house.governor, house.c["Token"], "New", "NEW", 18)
+    house.govern("Clearing", "list", token)
+    house.fall(1_400.0, 40_000)
+    house.flag("alice")
+    house.ripen(20)
+    house.bid("alice", "rival")
+    assert house.size("rival", PUT) < 0 and before > 0
+
+
 # ─── games ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -155,9 +155,9 @@ contract Risk {
         if (i != legs.length) revert UnknownUnderlying(legs[i].underlying());
     }
 
-    /// @dev Units of collateral whose price is that of underlying `u`.
+    /// @dev Units of collateral whose price is that of underlying `u`. What was listed after the set counts for nothing.
     function _collateral(Portfolio calldata pf, RiskParams memory p, uint256 u) internal pure returns (int256 units) {
-        for (uint256 a = 1; a < pf.collateral.length; ++a) {
+        for (uint256 a = 1; a < pf.collateral.length && a < p.assets.length; ++a) {
             if (Collateral.underlying(p.assets[a]) == u) units += int256(pf.collateral[a]);
         }
     }
@@ -253,7 +253,7 @@ contract Risk {
     }
 
     function _haircuts(Book memory b, RiskParams memory p, Portfolio calldata pf, Health memory h) internal pure {
-        for (uint256 a = 1; a < pf.collateral.length; ++a) {
+        for (uint256 a = 1; a < pf.collateral.length && a < p.assets.length; ++a) {
             if (pf.collateral[a] == 0 || Collateral.underlying(p.assets[a]) != b.u) continue;
             uint256 worth = Fixed.mulUp(pf.collateral[a], b.price);
             h.mm += Fixed.mulUp(worth, Collateral.haircutMm(p.assets[a]));
