@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,8 +153,10 @@ def choosing() -> list[Row]:
     """The best set of a thousand opportunities under shared slots, gas, cash and margin."""
     cases = [instance(seed, 1_000) for seed in range(4)]
     ours = seconds(lambda: [select(*case) for case in cases]) / len(cases)
-    theirs = seconds(lambda: [optimum(*case) for case in cases]) / len(cases)
-    worst = max(1 - select(*case).value / optimum(*case) for case in cases)
+    began = time.perf_counter()
+    best = [optimum(*case) for case in cases]  # once: it takes long, and shows by how much
+    theirs = (time.perf_counter() - began) / len(cases)
+    worst = max(1 - select(*case).value / top for case, top in zip(cases, best, strict=True))
     return [
         Row("choose a set of 1,000 opportunities", ours, "HiGHS to 1e-6", theirs, 2, note=f"{worst:.2%} less"),
         Row("the same", ours, "20 ms", 0.02, 1),
