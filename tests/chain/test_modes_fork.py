@@ -58,7 +58,7 @@ async def test_it_acts_on_the_fork_and_the_original_stays_as_it_was(transport: s
         assert await keeper.node.chain_id() == FORK_CHAIN_ID
         await keeper.daemon.run(10)
         raws = [await keeper.node._rpc.call("eth_getRawTransactionByHash", tx) for tx in witness.sent]
-    assert {Kind.FLAG, Kind.BID} <= {outcome.kind for outcome in witness.won}
+    assert {Kind.FLAG, Kind.COMMIT} <= {outcome.kind for outcome in witness.won}
     assert state(scene) == before
     for raw in raws:
         with pytest.raises(Broken, match="invalid chain id"):

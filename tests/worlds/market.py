@@ -22,12 +22,8 @@ from keeper.simulation.world import BLOCK_TIME, GENESIS, SPOTS, Size, World, bui
 DAY = 8_640  # seconds of chain time in which a day is played
 LONG = 100  # blocks of the path; after it the last price stands
 
-
-CONTENT = (  # settings of a keeper that wants nothing
-    'strategies.dutch.options.min_profit="$1000000000"',
-    'strategies.instant.options.min_profit="$1000000000"',
-    'strategies.upkeep.options.max_cost="$0"',
-)
+STRATEGIES = ("dutch", "instant", "upkeep", "sealed", "quote", "steward")
+CONTENT = tuple(f"strategies.{name}.protocols=[]" for name in STRATEGIES)  # settings of a keeper that wants nothing
 
 
 @dataclass
