@@ -10,7 +10,7 @@ from keeper.units import Money, wad
 
 @dataclass(frozen=True)
 class Quote:
-    """The option is held, not hedged in the same transaction: its spread and margin are among the costs."""
+    """Spread and margin of the option, and the hedge of its delta in the same transaction, are among the costs."""
 
     min_profit: Money = wad(50)  # US dollars
     name: str = "quote"

@@ -8,7 +8,7 @@ from typing import Final
 
 from keeper.model import Key, Kind, Needs, Opportunity
 from keeper.protocols.options import auction, waterfall
-from keeper.protocols.options.desk import COMMIT, Desk
+from keeper.protocols.options.desk import COMMIT, SWAP, Desk
 from keeper.protocols.options.offers import NAME, Plan, Sale, opportunity_id
 from keeper.protocols.options.records import Leg
 from keeper.protocols.options.risk import Health, Portfolio, Price
@@ -70,7 +70,8 @@ def _opportunity(desk: Desk, s: Sale, q: Quote) -> Opportunity:
     change_id = record.change_id if record else 0
     sold = Portfolio(q.value + q.excess, tuple(leg._replace(size=-leg.size) for leg in q.package))
     after: Health = desk.market(Price.INITIAL).assess(merge(desk.own, sold))
-    gas = desk.commit_gas(s.pf) + COMMIT
+    swaps = desk.hedges([new - old for new, old in zip(after.deltas, desk.health.deltas, strict=True)])
+    gas = desk.commit_gas(s.pf) + COMMIT + SWAP * len(swaps)
     words = [leg.series << 128 | leg.size for leg in q.package]
     args = (s.account, desk.settings.account, words, q.value + q.excess, change_id)
     return Opportunity(
@@ -80,8 +81,8 @@ def _opportunity(desk: Desk, s: Sale, q: Quote) -> Opportunity:
         kind=Kind.QUOTE,
         at=desk.at,
         gain=q.excess,
-        costs=desk.costs(sold, WAD, after, (), gas),
-        needs=Needs(margin=max(0, desk.headroom - (after.equity - after.im)), gas=gas),
-        plan=Plan(s.account, steps=(("Quotes", "cover", args),), bought=sold),
+        costs=desk.costs(sold, WAD, after, swaps, gas),
+        needs=Needs(margin=max(0, desk.headroom - (after.equity - after.im)), gas=gas, tokens=desk.wanted(swaps)),
+        plan=Plan(s.account, steps=(("Quotes", "cover", args),), bought=sold, swaps=swaps),
         evidence={"equity": s.health.equity, "mm": s.health.mm, "value": q.value, "excess": q.excess},
     )
