@@ -45,7 +45,7 @@ class Canaries:
         """Look for this one too."""
         for how, spelling in _spelled(secret):
             if len(spelling) >= SHORTEST:
-                self._spellings[spelling.lower()] = f"{name} as {how}"
+                self._spellings.setdefault(spelling.lower(), f"{name} as {how}")
         return secret
 
     def hits(self, *outputs: str | bytes) -> list[str]:
