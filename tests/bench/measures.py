@@ -54,7 +54,7 @@ def start() -> list[Row]:
     wrong = run(keeper, "run", "-c", "config/keeper.toml", "--set=risk.no_such_key=1", code=3)
     return [
         Row("`keeper --help`", run(keeper, "--help"), "`python -c pass`", run(python, "-c", "pass"), 4, faster=False),
-        Row("refuse a wrong setting", wrong, "import of its library", run(python, "-c", LIBRARY), 4, faster=False),
+        Row("refuse a wrong setting", wrong, "import of its library", run(python, "-c", LIBRARY), 3, faster=False),
     ]
 
 
@@ -67,7 +67,7 @@ def decoding() -> list[Row]:
         state, ref = State(w.book), w.book.ref
         ours = seconds(lambda: list(changed(state, log, ref)))
         theirs = seconds(_web3_decoder(w, raw))
-    return [Row("decode an account's event, the record before it included", ours, "web3.py", theirs, 20)]
+    return [Row("decode an account's event, the record before it included", ours, "web3.py", theirs, 50)]
 
 
 def _log(raw: dict[str, Any]) -> Log:

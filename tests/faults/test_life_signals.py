@@ -15,7 +15,7 @@ from tests.worlds.process import Process
 
 pytestmark = pytest.mark.chain
 
-SOON = 4.0  # seconds; less than the patience with a node, and enough on a busy machine
+SOON = 2.0  # seconds
 BOTH = pytest.mark.parametrize("number", [SIGINT, SIGTERM])
 
 

@@ -1,7 +1,7 @@
 """The screen over very many accounts misses none that the exact telling condemns, whichever kernel computes it.
 
 The exact telling equals the contract to the wei (``test_options_exact.py``), so it stands for the contract here.
-``KEEPER_SCREENED`` sets how many accounts are tried; 4,000 unless it says otherwise.
+``KEEPER_SCREENED`` sets how many accounts are tried; 4,000 unless it says otherwise, 100,000 in CI.
 """
 
 from __future__ import annotations
