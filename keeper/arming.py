@@ -77,6 +77,7 @@ def tuned(settings: Settings, chain: Chain) -> Tuned:
         private_blocks=tx.private_blocks,
         gas_reserve=risk.gas_reserve,
         max_balance=risk.max_balance,
+        keep=tx.keep // 1000,
         adopt=tx.adopt or chain.id in LOCAL_CHAINS,
         limits=limits,
         fingerprint=settings.fingerprint(),
@@ -183,7 +184,8 @@ class Arming:
         address, curve = curve_of(_hidden(keys.from_hex(wanted.key.reveal("relay key"))))
         if address in self.addresses:
             raise Misconfigured("[relay] key holds money", help="give the relay a key of its own: it is only a name")
-        relay = Relay(wanted.url.reveal(), address, curve, wanted.method, wanted.timeout / 1000)
+        status = wanted.status.reveal() if wanted.status and wanted.method != "eth_sendBundle" else None
+        relay = Relay(wanted.url.reveal(), address, curve, wanted.method, wanted.timeout / 1000, status)
         stack.push_async_callback(relay.close)
         return relay
 

@@ -11,6 +11,7 @@ Everything behind these parts is the same code.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -110,10 +111,13 @@ async def record(settings: Settings, folder: Path, blocks: int | None) -> AsyncI
     """Write what the chain does from now on to a recording: its head and its length whenever they change."""
     name, chain = _only(settings)
     async with AsyncExitStack() as stack:
-        url, *_ = chain.rpc.reveal()
-        rpc, ears = wire.connect(url), wire.connect(url)
+        standings = _standings(chain)
+        rpc, ears = (pool(chain.rpc.reveal(), standings) for _ in range(2))
         stack.push_async_callback(rpc.close)
         stack.push_async_callback(ears.close)
+        if isinstance(rpc, Pool):
+            watching = asyncio.create_task(rpc.watch(SystemClock(), min(LOOK, chain.block_time / 2000)))
+            stack.callback(watching.cancel)
         _check(settings, name, chain, await answered(Node(rpc).chain_id))
         recorder = stack.enter_context(Recorder(folder, chain.id, settings.texts))
         first = await recorder.begin(rpc)
@@ -127,7 +131,7 @@ async def record(settings: Settings, folder: Path, blocks: int | None) -> AsyncI
                     return
 
 
-async def _added(recorder: Recorder, rpc: wire.Rpc, ref: BlockRef) -> bool:
+async def _added(recorder: Recorder, rpc: wire.Rpc | Pool, ref: BlockRef) -> bool:
     """Whether it is written; a block that the node could not give comes with the next one."""
     try:
         await recorder.add(rpc, ref)
@@ -186,7 +190,7 @@ class _Assembly:
         executor = self._stepped(node, anvil, signer)
         transactions = await self._transactions(node, executor, signer)
         if self.settings.record.enabled and self._lasts:
-            await self._recorded(urls[:1])  # forks and replays can be had again from what they are made of
+            await self._recorded(urls)  # forks and replays can be had again from what they are made of
         kernel = await self._kernel(node)
         purse = Purse(node, self.arming.addresses or [signer])
         parts = (kernel, self._source(urls, kernel), transactions, purse, signer, self.clock)
@@ -222,8 +226,7 @@ class _Assembly:
     def _connect(self, urls: Sequence[str], *, watched: bool = False) -> wire.Rpc | Pool:
         """To one endpoint, or to several as one; of these, one connection looks after the standing of all."""
         if self.standings is None and len(urls) > 1:
-            names = [str(Endpoint(url)) for url in urls]
-            self.standings = Standings(names, self.chain.id, SystemClock().monotonic)
+            self.standings = _standings(self.chain)
         connection = pool(urls, self.standings)
         self.stack.push_async_callback(connection.close)
         if watched and isinstance(connection, Pool):
@@ -255,8 +258,7 @@ class _Assembly:
 
     async def _recorded(self, urls: Sequence[str]) -> None:
         """From now on every head is recorded before the next one is made."""
-        connection, step = wire.connect(urls[0]), self.step
-        self.stack.push_async_callback(connection.close)
+        connection, step = self._connect(urls), self.step
         folder, texts = self.settings.record.folder, self.settings.texts
         recorder = self.stack.enter_context(Recorder(folder, self.chain.id, texts, marks=True))
         await recorder.begin(connection)
@@ -334,7 +336,8 @@ class _Both:
     """Reads from the node, sends through the executor."""
 
     def __init__(self, node: Node, executor: Executor) -> None:
-        self.call, self.receipt, self.nonce, self.balance = node.call, node.receipt, node.nonce, node.balance
+        self.call, self.nonce, self.balance = node.call, node.nonce, node.balance
+        self.receipt, self.receipts = node.receipt, node.receipts
         self.send = executor.send
 
 
@@ -355,6 +358,11 @@ def _check(settings: Settings, name: str, chain: Chain, found: int) -> None:
     if found != chain.id:
         what = f"the node is on chain {found}, not {chain.id}"
         raise settings.fault(("chains", name, "id"), what, help=f"set id = {found}, or point rpc to a node of {name}")
+
+
+def _standings(chain: Chain) -> Standings:
+    """Of all its endpoints, none of which has shown anything yet."""
+    return Standings([str(Endpoint(url)) for url in chain.rpc.reveal()], chain.id, SystemClock().monotonic)
 
 
 def _patience(chain: Chain) -> Patience:

@@ -6,7 +6,7 @@ block hash where that matters; a block that the node does not know is StaleRead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -214,18 +214,18 @@ class Node:
 
     async def receipt(self, tx_hash: Hash) -> Receipt | None:
         """None while pending or unknown. Whether its block is canonical is for the caller to judge."""
-        answer = await self._rpc.call("eth_getTransactionReceipt", to_hex(tx_hash))
-        if answer is None or codec.record(answer, "receipt").get("blockHash") is None:
-            return None
-        if octets(answer.get("transactionHash"), "receipt.transactionHash", 32) != tx_hash:
-            raise malformed("receipt.transactionHash")
-        return Receipt(
-            tx_hash=tx_hash,
-            block=await self.block(octets(answer["blockHash"], "receipt.blockHash", 32)),
-            ok=quantity(answer.get("status"), "receipt.status") == 1,
-            gas_used=quantity(answer.get("gasUsed"), "receipt.gasUsed"),
-            gas_price=quantity(answer.get("effectiveGasPrice"), "receipt.effectiveGasPrice"),
-        )
+        return (await self.receipts([tx_hash]))[0]
+
+    async def receipts(self, hashes: Sequence[Hash]) -> list[Receipt | None]:
+        """The same of many, in their order. Raises Retry when one of them cannot be known."""
+        found = list[dict[str, Any] | None]()
+        for at in range(0, len(hashes), BATCH):
+            asked = hashes[at : at + BATCH]
+            answers = await self._rpc.batch([("eth_getTransactionReceipt", (to_hex(one),)) for one in asked])
+            found += map(_mined, _settle(answers), asked)
+        wanted = list(dict.fromkeys(octets(one["blockHash"], "receipt.blockHash", 32) for one in found if one))
+        blocks = dict(zip(wanted, await self.headers(wanted) if wanted else (), strict=True))
+        return [None if one is None else _receipt(one, blocks) for one in found]
 
     async def nonce(self, address: Address) -> int:
         return await self._quantity("eth_getTransactionCount", to_hex(address), "latest")
@@ -283,6 +283,26 @@ def _known(answer: Any, at: int | str | Hash) -> Header:
     if not isinstance(at, str) and at not in (header.ref.hash, header.ref.number):
         raise NodeUnavailable(f"the node answers with another block than {shown}")
     return header
+
+
+def _mined(answer: Any, tx_hash: Hash) -> dict[str, Any] | None:
+    """A receipt as it came, if it is one of a block, and of this transaction."""
+    if answer is None or codec.record(answer, "receipt").get("blockHash") is None:
+        return None
+    if octets(answer.get("transactionHash"), "receipt.transactionHash", 32) != tx_hash:
+        raise malformed("receipt.transactionHash")
+    found: dict[str, Any] = answer
+    return found
+
+
+def _receipt(raw: dict[str, Any], blocks: Mapping[Hash, Header]) -> Receipt:
+    return Receipt(
+        tx_hash=octets(raw["transactionHash"], "receipt.transactionHash", 32),
+        block=blocks[octets(raw["blockHash"], "receipt.blockHash", 32)].ref,
+        ok=quantity(raw.get("status"), "receipt.status") == 1,
+        gas_used=quantity(raw.get("gasUsed"), "receipt.gasUsed"),
+        gas_price=quantity(raw.get("effectiveGasPrice"), "receipt.effectiveGasPrice"),
+    )
 
 
 def _outcome(answer: Any) -> Simulated:

@@ -126,10 +126,10 @@ def _verify(args: argparse.Namespace) -> int:
     rows = list[list[object]]()
     for file in _files(args):
         with reading.reader(file) as journal:
-            events, meta = reading.verify(journal.ask, file), journal.meta()
-            address = f"0x{meta.get('address', '')}"
-            rows.append([file.name, meta.get("chain_id", ""), address, events, len(journal.ls(everything=False))])
-    header = ["journal", "chain", "key", "events", "open"]
+            events, archived = reading.verify(journal.ask, file), reading.verify_archive(journal.ask, file)
+            meta, count = journal.meta(), len(journal.ls(everything=False))
+            rows.append([file.name, meta.get("chain_id", ""), f"0x{meta.get('address', '')}", events, archived, count])
+    header = ["journal", "chain", "key", "events", "archived", "open"]
     data = [dict(zip(header, row, strict=True)) for row in rows]
     emit(args, {"journals": data}, f"{table(header, rows)}\n\nevery row and every link holds")
     return 0

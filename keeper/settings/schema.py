@@ -160,6 +160,7 @@ class Tx(Section):
     urgent_slots: int = Field(default=1, ge=0)  # of max_inflight, kept free of housekeeping
     route: Literal["public", "private", "fallback"] = "public"
     private_blocks: int = Field(default=5, gt=0, le=25)
+    keep: Milliseconds = _written("90d", gt=0)  # that what is final stays in the journal
     adopt: bool = False
 
     @model_validator(mode="after")
@@ -173,6 +174,7 @@ class Relay(Section):
     url: Url
     key: Secret
     method: Literal["eth_sendPrivateTransaction", "eth_sendBundle"] = "eth_sendPrivateTransaction"
+    status: Url | None = None  # GET {status}/{hash}: what became of a private transaction
     timeout: Milliseconds = _written("2s", gt=0)
 
 

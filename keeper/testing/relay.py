@@ -23,6 +23,7 @@ class Mood(Enum):
 
     KEEP = "it is held for the builders: see ``held``"
     LEAK = "it also goes to ``public``, at once"
+    DEAF = "it says that it cancels, and does not"
     FORGET = "it says that it has it, and has not"
     REFUSE = "it answers with an error"
     DOWN = "it answers 503"
@@ -47,12 +48,16 @@ class FakeRelay:
     mood: Mood = Mood.KEEP
     asked: list[Asked] = field(default_factory=list)
     held: dict[Hash, tuple[bytes, int]] = field(default_factory=dict)  # hash -> raw, last block
+    fates: dict[Hash, str] = field(default_factory=dict)  # what it says became of one, in place of the truth
+    looked: list[Hash] = field(default_factory=list)  # whose fate was asked for
     url: str = ""
+    _ends: dict[Hash, str] = field(default_factory=dict)
     _never: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/", self._serve)
+        app.router.add_get("/tx/{hash}", self._tell)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -70,6 +75,7 @@ class FakeRelay:
     def due(self, block: int) -> list[bytes]:
         """What a builder of this block would include, in the order it came; the rest of it is too late for ever."""
         ready = [raw for raw, last in self.held.values() if block <= last]
+        self._ends.update({hash: "FAILED" for hash, held in self.held.items() if block >= held[1]})
         self.held = {hash: held for hash, held in self.held.items() if block < held[1]}
         return ready
 
@@ -87,9 +93,27 @@ class FakeRelay:
             return web.json_response({**answer, "error": {"code": -32000, "message": "no, not from you"}})
         return web.json_response({**answer, "result": await self._result(call["method"], params)})
 
+    @property
+    def status(self) -> str:
+        """Where it tells what became of a transaction."""
+        return f"{self.url}tx"
+
+    async def _tell(self, request: web.Request) -> web.StreamResponse:
+        hash = _bytes(request.match_info["hash"])
+        self.looked.append(hash)
+        if self.mood is Mood.DOWN:
+            return web.Response(status=503, text="overloaded")
+        truth = "PENDING" if hash in self.held else self._ends.get(hash, "UNKNOWN")
+        return web.json_response({"status": self.fates.get(hash, truth), "hash": _hex(hash)})
+
     async def _result(self, method: str, params: dict[str, Any]) -> Any:
         if method == "eth_cancelPrivateTransaction":
-            return self.held.pop(_bytes(params["txHash"]), None) is not None
+            if self.mood is Mood.DEAF:
+                return True
+            found = self.held.pop(_bytes(params["txHash"]), None) is not None
+            if found:
+                self._ends[_bytes(params["txHash"])] = "CANCELLED"
+            return found
         bundle = method == "eth_sendBundle"
         raws = [_bytes(raw) for raw in (params["txs"] if bundle else [params["tx"]])]
         last = int(params["blockNumber" if bundle else "maxBlockNumber"], 16)

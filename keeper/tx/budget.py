@@ -18,10 +18,9 @@ from keeper.model import Address, Reason
 from keeper.tx.fees import NOOP_GAS
 from keeper.tx.machine import Refused
 from keeper.tx.rows import Flight
-from keeper.tx.settings import Limits
+from keeper.tx.settings import DAY, Limits
 
 HOUR: Final = 3600
-DAY: Final = 24 * HOUR
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from keeper.errors import Broken, Misconfigured, Stop, WrongChain
 from keeper.model import Address, Hash, TxState
-from keeper.tx import reading, rows
+from keeper.tx import pruning, reading, rows
 from keeper.tx.lock import Lock
 from keeper.tx.rows import Attempt, Flight, Row
 
@@ -51,6 +51,7 @@ class Journal:
         self.path = path
         self.binding = binding
         self._db: sqlite3.Connection | None = None
+        self._joined = False  # writes are part of a transaction that is under way
         self._lock = Lock(path, reading.owner)
         try:
             self._open()
@@ -97,17 +98,37 @@ class Journal:
 
     def take_over(self, flights: Iterable[Flight]) -> int:
         """Learn what other hosts have signed with this key, each flight with one attempt, oldest first: how many."""
-        count = 0
+        count, (_, _, archived) = 0, pruning.last(self.ask)
         with self._writing() as db:
             for flight in flights:
                 known = db.execute("SELECT 1 FROM attempt WHERE hash = ?", (flight.last.hash,)).fetchone()
-                if known is None:
+                if known is None and flight.nonce >= archived:
                     count += 1
                     if db.execute("SELECT 1 FROM intent WHERE id = ?", (flight.intent.id,)).fetchone() is None:
                         self._put_flight(db, flight)
                     _put_attempt(db, flight.last)
                     _log(db, "taken over", flight, flight.last.created)
         return count
+
+    def prune(self, before: int, fault: Callable[[str], None] = lambda point: None) -> int:
+        """Move what is final and was signed before a chain time (seconds) to the archive: how many events, of a few.
+
+        Killed at any point, nothing is lost and nothing is told twice; see ``pruning.py``.
+        """
+        cut = pruning.due(self.ask, before)
+        if cut is None:
+            return 0
+        try:
+            pruning.archive(self.ask, self.path, cut)
+        except OSError as error:
+            self.close()
+            raise Broken(f"the archive of {self.path} failed: {error.strerror}", help=reading.BY_HAND) from error
+        fault("archived")
+        with self._writing() as db:
+            pruning.forget(db, cut)
+            fault("forgetting")
+        fault("forgotten")
+        return cut.seq - cut.first + 1
 
     def remember(self, key: str, value: bytes) -> None:
         """Keep a small secret or note, such as a salt, across restarts."""
@@ -234,10 +255,26 @@ class Journal:
     # ─── below: SQLite, and its errors ────────────────────────────────────────────────────────────
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """All writes within as one durable transaction. What is raised within leaves none of them, and closes."""
+        with self._writing():
+            self._joined = True
+            try:
+                yield
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                self._joined = False
+
+    @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         self.check()
         db = self._connected()
         with self._translated():
+            if self._joined:
+                yield db
+                return
             db.execute("BEGIN IMMEDIATE")
             yield db
             db.execute("COMMIT")

@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from keeper.errors import Fenced
-from keeper.model import BlockRef, Reason, TxEvent
+from keeper.model import BlockRef, Hash, Reason, Receipt, TxEvent
 from keeper.ports import Executor, Fence, StateReader
 from keeper.tx.budget import Budget
 from keeper.tx.heads import Heads
@@ -29,6 +29,10 @@ Rewards = Callable[[BlockRef], Awaitable[Sequence[int]]]  # tips (wei per gas) p
 
 class Node(StateReader, Executor, Protocol):
     """What the manager needs of a node."""
+
+    async def receipts(self, hashes: Sequence[Hash]) -> Sequence[Receipt | None]:
+        """As ``receipt``, of many at once, in their order."""
+        ...
 
 
 class Alone:

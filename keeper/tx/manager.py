@@ -20,14 +20,14 @@ from keeper.ports import Fence
 from keeper.tx import fees, nonces, rows
 from keeper.tx.admission import Admission
 from keeper.tx.answers import Answer
-from keeper.tx.budget import DAY, Budget
+from keeper.tx.budget import Budget
 from keeper.tx.journal import Journal
 from keeper.tx.lane import Alone, Lane, Node, Rewards, digits, log, news
 from keeper.tx.machine import Event, Refused, step
 from keeper.tx.relay import Relay
 from keeper.tx.rows import AttemptKind, Flight
 from keeper.tx.sender import Sender
-from keeper.tx.settings import Settings
+from keeper.tx.settings import DAY, Settings
 from keeper.tx.signer import Signer
 from keeper.tx.switch import Level, Switch
 
@@ -41,6 +41,7 @@ FAULT_POINTS: Final = (
     "before_record",
     "after_record",
 )
+PRUNE_EVERY: Final = 6 * 3600  # chain seconds between looks at what is old
 HURRY: Final = frozenset({Answer.POOL_LOW, Answer.BASE_LOW})  # bid more at the next block, however young
 
 
@@ -76,6 +77,7 @@ class Manager:
         self._admission = Admission(self.lane)
         self._sender = Sender(self.lane)
         self._turn = asyncio.Lock()
+        self._prune_at = 0  # chain seconds
 
     # ─── ports.Transactions ───────────────────────────────────────────────────────────────────────
 
@@ -117,7 +119,15 @@ class Manager:
             sighted = await self._sight()
             if any(found is None for _, found in sighted):
                 await self._admission.market(head)
-            return [*events, *[event for seen in sighted for event in await self._follow(*seen, mined, head)]]
+            events += [event for seen in sighted for event in await self._follow(*seen, mined, head)]
+            self._prune(head)
+            return events
+
+    def _prune(self, head: BlockRef) -> None:
+        """A little of what is old, as long as there is some, and nothing waits to be mined."""
+        if head.timestamp >= self._prune_at and not any(self.lane.unmined()):
+            count = self.lane.journal.prune(head.timestamp - self.lane.settings.keep, self.lane.fault)
+            self._prune_at = head.timestamp + (0 if count else PRUNE_EVERY)
 
     # ─── recovery, and terms ──────────────────────────────────────────────────────────────────────
 
@@ -143,7 +153,8 @@ class Manager:
             log.info("tx.adopted", nonce=mined)
         lane.budget.load(lane.signer.address, journal.since(self._day_ago(), int(lane.wall()) - DAY))
         lane.term = epoch
-        return [event for flight, found in sighted for event in self._observe(flight, found) or [news(flight)]]
+        with journal.together():  # one commit, however much is open
+            return [event for flight, found in sighted for event in self._observe(flight, found) or [news(flight)]]
 
     def _day_ago(self) -> int:
         """Chain seconds: a day before the newest thing in the journal, which nothing that counts can be older than."""
@@ -173,18 +184,19 @@ class Manager:
         Left out until a later block: flights whose receipt the node places where our chain has another block, or none.
         """
         flights = list(self.lane.flights.values())
-        found = await asyncio.gather(*(self._receipts(flight) for flight in flights))
-        return [
-            (flight, receipts[0] if receipts else None)
-            for flight, receipts in zip(flights, found, strict=True)
-            if all(self.lane.heads.agree(receipt.block) for receipt in receipts)
-        ]
+        asked = [a.hash for flight in flights if not self._placed(flight) for a in flight.attempts]
+        told = dict(zip(asked, await self.lane.node.receipts(asked) if asked else (), strict=True))
+        sighted = list[tuple[Flight, Receipt | None]]()
+        for flight in flights:
+            held = [flight.receipt] if self._placed(flight) else [told[a.hash] for a in flight.attempts]
+            receipts = [receipt for receipt in held if receipt is not None]
+            if all(self.lane.heads.agree(receipt.block) for receipt in receipts):
+                sighted.append((flight, receipts[0] if receipts else None))
+        return sighted
 
-    async def _receipts(self, flight: Flight) -> list[Receipt]:
-        if flight.receipt is not None and self.lane.heads.holds(flight.receipt.block):
-            return [flight.receipt]
-        found = await asyncio.gather(*(self.lane.node.receipt(attempt.hash) for attempt in flight.attempts))
-        return [receipt for receipt in found if receipt is not None]
+    def _placed(self, flight: Flight) -> bool:
+        """Whether its receipt is in a block that is known to be canonical: it need not be asked for again."""
+        return flight.receipt is not None and self.lane.heads.holds(flight.receipt.block)
 
     async def _follow(self, flight: Flight, found: Receipt | None, mined: int, head: BlockRef) -> list[TxEvent]:
         events = self._observe(flight, found) + self._deepen(flight, head)

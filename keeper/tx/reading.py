@@ -1,7 +1,8 @@
 """Reading a journal: the running keeper's own, or another's without disturbing it.
 
 A reader never locks and never writes. ``verify`` is the whole proof that what is there was written by us, in this
-order: a checksum per row, a chain over all events, SQLite's own check, and that each open intent is whole.
+order: a checksum per row, a chain over all events, SQLite's own check, and that each open intent is whole. Events that
+were archived are the part of the chain before the last checkpoint; ``verify_archive`` proves them as well.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from typing import Any, Final, Protocol
 
 from keeper.errors import Broken, NotFound
 from keeper.model import Hash
-from keeper.tx import rows
+from keeper.tx import pruning, rows
 from keeper.tx.rows import Flight, Row
 
 BY_HAND: Final = "keep the file, stop every keeper that uses it, and reconcile it with the chain before going on"
 _PLAN: Final = "p.subject, p.urgent, p.route, p.at, p.wall"
-_WHOLE: Final = (
-    f"SELECT i.*, n.nonce, {_PLAN} FROM intent i "  # noqa: S608
-    "JOIN nonce n ON n.intent = i.id LEFT JOIN plan p ON p.intent = i.id"
-)
+_JOINED: Final = "JOIN nonce n ON n.intent = i.id LEFT JOIN plan p ON p.intent = i.id"
+_WHOLE: Final = f"SELECT i.*, n.nonce, {_PLAN} FROM intent i {_JOINED}"  # noqa: S608
+_ATTEMPTS: Final = "SELECT a.*, t.epoch FROM attempt a LEFT JOIN term t ON t.hash = a.hash"
 
 
 class Query(Protocol):
@@ -33,18 +33,13 @@ class Query(Protocol):
 def flights(ask: Query, where: str, *values: Any) -> list[Flight]:
     """Those of a condition on ``i`` (intent), ``n`` (nonce), ``p`` (plan), by nonce."""
     found = ask(f"{_WHOLE} WHERE {where} ORDER BY n.nonce", *values)
-    return [_completed(ask, rows.flight_of(row[:12], row[12], row[13:])) for row in found]
-
-
-def _completed(ask: Query, flight: Flight) -> Flight:
-    id = flight.intent.id
-    attempts = ask(
-        "SELECT a.*, t.epoch FROM attempt a LEFT JOIN term t ON t.hash = a.hash WHERE a.intent = ? ORDER BY a.rowid", id
-    )
-    flight.attempts = [rows.attempt_of(row[:-1], row[-1]) for row in attempts]
-    receipts = ask("SELECT * FROM receipt WHERE intent = ?", id)
-    flight.receipt = rows.receipt_of(receipts[0]) if receipts else None
-    return flight
+    made = {row[0]: rows.flight_of(row[:12], row[12], row[13:]) for row in found}
+    those = f"(SELECT i.id FROM intent i {_JOINED} WHERE {where})"  # noqa: S608
+    for row in ask(f"{_ATTEMPTS} WHERE a.intent IN {those} ORDER BY a.rowid", *values):
+        made[row[1]].attempts.append(rows.attempt_of(row[:-1], row[-1]))
+    for row in ask(f"SELECT * FROM receipt WHERE intent IN {those}", *values):  # noqa: S608
+        made[row[0]].receipt = rows.receipt_of(row)
+    return list(made.values())
 
 
 def events(ask: Query, intent: Hash | None = None) -> Iterator[dict[str, Any]]:
@@ -62,13 +57,31 @@ def verify(ask: Query, path: Path) -> int:
             raise damaged(path, f"a row of table {table!r} does not match its checksum")
     if ask("PRAGMA integrity_check(1)") != [("ok",)]:
         raise damaged(path, "SQLite's own check fails")
-    previous, count = b"", 0
-    for count, body, link in ask("SELECT * FROM event ORDER BY seq"):
-        previous = rows.link(previous, body)
-        if link != previous:
-            raise damaged(path, f"event {count} does not follow the one before")
+    count, previous, _ = pruning.last(ask)
+    for seq, body, link in ask("SELECT * FROM event ORDER BY seq"):
+        previous, count = rows.link(previous, body), count + 1
+        if link != previous or seq != count:
+            raise damaged(path, f"event {seq} does not follow the one before")
     if not all(flight.attempts for flight in flights(ask, "i.settled = 0")):
         raise damaged(path, "an intent has a nonce but no attempt")
+    return count
+
+
+def verify_archive(ask: Query, path: Path) -> int:
+    """How many events have left for the files beside the journal, when those hold. Raises Broken when not."""
+    gone, last, _ = pruning.last(ask)
+    previous, count = b"", 0
+    checkpoints: dict[int, bytes] = dict(ask("SELECT seq, link FROM checkpoint"))
+    try:
+        for seq, body, link in pruning.archived(path, gone):
+            previous, count = rows.link(previous, body), count + 1
+            if link != previous or seq != count or checkpoints.get(seq, link) != link:
+                raise damaged(path, f"archived event {seq} does not follow the one before")
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+        raise damaged(path, f"archived event {count + 1} cannot be read") from None
+    if (count, previous) != (gone, last):
+        missing = pruning.file(path, count + 1).name
+        raise damaged(path, f"of {gone} archived events {count} are there: {missing} is missing or cut off")
     return count
 
 
@@ -110,6 +123,7 @@ def reader(path: Path) -> Iterator[Reader]:
     if not path.is_file():
         raise NotFound(f"there is no journal {path}", help="it is written by keeper run --live")
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
+        db.execute("BEGIN")  # all that is read is of one moment
         yield Reader(path, db)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import count
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -34,6 +35,16 @@ class Answered:
     error: str = ""
 
 
+class Fate(StrEnum):
+    """What a relay says became of a transaction."""
+
+    PENDING = "pending"
+    INCLUDED = "included"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"  # it says so, or nothing that we understand
+
+
 class Relay:
     def __init__(
         self,
@@ -42,8 +53,14 @@ class Relay:
         curve: Curve,
         method: Method = "eth_sendPrivateTransaction",
         seconds: float = 2,
+        status: str | None = None,
     ) -> None:
-        """``address`` and ``curve``: the key of our reputation there, which is never a key that holds money."""
+        """``address`` and ``curve``: the key of our reputation there, which is never a key that holds money.
+
+        ``status``: where it tells what became of a transaction, as ``{status}/{hash}``; None: nowhere.
+        """
+        self.tells = status is not None
+        self._status = status
         self.address = address
         self._url, self._curve, self._method = url, curve, method
         self._timeout = aiohttp.ClientTimeout(total=seconds)
@@ -68,6 +85,14 @@ class Relay:
         """A request, no more: the no-op at the same nonce is what cancels."""
         return await self._asked("eth_cancelPrivateTransaction", {"txHash": _hex(tx_hash)}, None)
 
+    async def fate(self, tx_hash: Hash) -> Fate:
+        """What it says became of it; trouble is UNKNOWN."""
+        try:
+            answer = json.loads(await self._got(f"{str(self._status).rstrip('/')}/{_hex(tx_hash)}"))
+            return Fate(str(answer["status"]).lower())
+        except (TimeoutError, aiohttp.ClientError, ValueError, RecursionError, KeyError, TypeError):
+            return Fate.UNKNOWN
+
     async def _asked(self, method: str, params: dict[str, Any], expected: str | None) -> Answered:
         number = next(self._ids)
         body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": [params]}).encode()
@@ -80,18 +105,18 @@ class Relay:
         return _read(answer, expected)
 
     async def _post(self, body: bytes) -> bytes:
+        headers = {"Content-Type": "application/json", "X-Flashbots-Signature": self._signed(body)}
+        async with self._open().post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
+            return await _text(answer)
+
+    async def _got(self, url: str) -> bytes:
+        async with self._open().get(url, allow_redirects=False) as answer:
+            return await _text(answer)
+
+    def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
-        headers = {"Content-Type": "application/json", "X-Flashbots-Signature": self._signed(body)}
-        async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
-            text = b""
-            async for part in answer.content.iter_any():
-                text += part
-                if len(text) > MOST_BYTES:
-                    break
-            if answer.status != 200 or len(text) > MOST_BYTES:
-                raise ValueError(f"status {answer.status}")
-            return text
+        return self._session
 
     def _signed(self, body: bytes) -> str:
         """``address:signature``, EIP-191 over the hexadecimal text of the body's hash."""
@@ -99,6 +124,18 @@ class Relay:
         digest = keccak(b"\x19Ethereum Signed Message:\n%d" % len(said) + said)
         signature = self._curve(digest)
         return f"{_hex(self.address)}:{_hex(signature[:64] + bytes([27 + signature[64]]))}"
+
+
+async def _text(answer: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer that is in order. ValueError when it is not."""
+    text = b""
+    async for part in answer.content.iter_any():
+        text += part
+        if len(text) > MOST_BYTES:
+            break
+    if answer.status != 200 or len(text) > MOST_BYTES:
+        raise ValueError(f"status {answer.status}")
+    return text
 
 
 def _read(answer: dict[str, Any], expected: str | None) -> Answered:

@@ -66,9 +66,19 @@ CREATE TRIGGER term_rises BEFORE INSERT ON term WHEN NEW.epoch < (SELECT max(epo
     BEGIN SELECT RAISE(ABORT, 'signed in a later term already'); END;
 """,
     "CREATE INDEX receipts_at ON receipt (block);",  # the latest losses, without looking at all that ever happened
+    """
+CREATE TABLE checkpoint (seq INTEGER PRIMARY KEY, link BLOB NOT NULL, nonce INTEGER NOT NULL, sum BLOB NOT NULL) STRICT;
+CREATE INDEX receipts_of ON receipt (hash);
+DROP TRIGGER event_stays;
+CREATE TRIGGER event_stays BEFORE DELETE ON event WHEN OLD.seq > (SELECT coalesce(max(seq), 0) FROM checkpoint)
+    BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+DROP TRIGGER nonce_stays;
+CREATE TRIGGER nonce_stays BEFORE DELETE ON nonce WHEN OLD.nonce >= (SELECT coalesce(max(nonce), 0) FROM checkpoint)
+    BEGIN SELECT RAISE(ABORT, 'a used nonce stays used'); END;
+""",  # what was archived may go; see ``pruning.py``
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
-CHECKED: Final = ("meta", "memo", "intent", "nonce", "attempt", "receipt", "plan", "term")
+CHECKED: Final = ("meta", "memo", "intent", "nonce", "attempt", "receipt", "plan", "term", "checkpoint")
 
 Row = tuple[Any, ...]
 
@@ -116,6 +126,7 @@ class Flight:
     answer: Answer | None = None  # the node's last word on it
     waits_since: int | None = None  # block from which the last attempt's patience counts
     missing_since: int | None = None  # first block at which the nonce was used and no receipt was ours
+    relayed: dict[Hash, int] = field(default_factory=dict)  # attempt -> last block for which a relay has it
     escalated: bool = False  # one replacement by the stricter rule of older pools was tried
 
     @property

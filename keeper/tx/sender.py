@@ -5,6 +5,7 @@ may_sign ─► guard on the bytes, sign ─► commit for our successors ─►
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
@@ -16,8 +17,10 @@ from keeper.tx.answers import Answer, classify
 from keeper.tx.fees import Fees
 from keeper.tx.lane import Lane, digits, log, news, say
 from keeper.tx.machine import Event, Refused, step
+from keeper.tx.relay import Fate, Relay
 from keeper.tx.rows import Attempt, AttemptKind, Flight, line_of
 
+WITHDRAWN: Final = -1  # in place of a block: the relay was asked to forget it
 TAKEN: Final = (Answer.ACCEPTED, Answer.HAVE_IT)
 
 
@@ -96,19 +99,45 @@ class Sender:
     async def _sent(self, flight: Flight, head: BlockRef) -> Answer:
         """By relay as long as its route wants that; a no-op, and what a relay would not take, as the route allows."""
         route, relay = flight.intent.route or self._lane.settings.route, self._lane.relay
-        if relay is None or not self._privately(flight, route, head):
+        if relay is None or route is Route.PUBLIC:
             return await self._answered(self._lane.node.send(flight.last.raw))
-        last = head.number + self._lane.settings.private_blocks
-        answer = await self._answered(relay.send(flight.last.raw, head.number + 1, last))
-        if answer in TAKEN or route is Route.PRIVATE:
-            return answer
-        log.warning("tx.relay_refused", intent=digits(flight.intent.id), answer=answer)
+        if self._privately(flight, route, head):
+            answer = await self._relayed(relay, flight, route, head)
+            if answer in TAKEN or route is Route.PRIVATE:
+                return answer
+            log.warning("tx.relay_refused", intent=digits(flight.intent.id), answer=answer)
+        await self._withdrawn(relay, flight)
         return await self._answered(self._lane.node.send(flight.last.raw))
 
+    async def _relayed(self, relay: Relay, flight: Flight, route: Route, head: BlockRef) -> Answer:
+        """Give it to the relay, unless that says that it has it. Whatever it says, only a receipt ends this."""
+        hash, settings = flight.last.hash, self._lane.settings
+        if relay.tells and head.number < flight.relayed.get(hash, 0):
+            fate = await relay.fate(hash)
+            if fate in (Fate.PENDING, Fate.INCLUDED):
+                return Answer.HAVE_IT
+            log.warning("tx.relay_lost", intent=digits(flight.intent.id), hash=digits(hash), fate=fate)
+            if fate is not Fate.UNKNOWN and route is Route.FALLBACK:
+                return Answer.DEFINITE  # it had its chance there
+        last = head.number + settings.private_blocks
+        flight.relayed[hash] = last
+        return await self._answered(relay.send(flight.last.raw, head.number + 1, last))
+
+    async def _withdrawn(self, relay: Relay, flight: Flight) -> None:
+        """Ask the relay, once, to forget what it may hold of this nonce. It need not: one nonce, one effect."""
+        acts = [attempt.hash for attempt in flight.attempts if attempt.kind is AttemptKind.ACT]
+        held = [hash for hash in acts if flight.relayed.get(hash) != WITHDRAWN]
+        for hash, answer in zip(held, await asyncio.gather(*map(relay.cancel, held)), strict=True):
+            flight.relayed[hash] = WITHDRAWN
+            log.info("tx.relay_cancel", intent=digits(flight.intent.id), hash=digits(hash), accepted=answer.accepted)
+
     def _privately(self, flight: Flight, route: Route, head: BlockRef) -> bool:
-        if route is Route.PUBLIC or flight.last.kind is AttemptKind.NOOP:
+        if flight.last.kind is AttemptKind.NOOP:
             return False
-        return route is Route.PRIVATE or head.number - flight.created < self._lane.settings.private_blocks
+        if route is Route.PRIVATE:
+            return True
+        withdrawn = WITHDRAWN in flight.relayed.values()  # what is public stays public
+        return not withdrawn and head.number - flight.created < self._lane.settings.private_blocks
 
     async def _answered(self, sending: Awaitable[Sent]) -> Answer:
         try:

@@ -1,10 +1,13 @@
 """How patient the transaction manager is, and what it may lose."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from keeper.errors import Misconfigured
 from keeper.model import Route
 from keeper.tx.fees import Policy
+
+DAY: Final = 24 * 3600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Settings:
     private_blocks: int = 5  # that a relay has until everybody gets it, where that is allowed
     gas_reserve: int = 0  # wei that new intents leave in the account, for replacements and cancellations
     max_balance: int | None = None  # wei that a hot key should hold at most; more is said, once
+    keep: int = 90 * DAY  # chain seconds that what is final stays in the journal; then it is archived
     adopt: bool = True  # whether a new journal may take the chain's count of a key that was used before
     limits: Limits = Limits()
     fingerprint: str = ""  # of the operator's settings, for the audit
@@ -48,6 +52,11 @@ class Settings:
             raise Misconfigured(
                 f"transaction settings do not fit together: {self}",
                 help="1 <= confirmations <= finality; bump after and max in flight at least 1",
+            )
+        if self.keep < 2 * DAY + self.limits.quarantine:
+            raise Misconfigured(
+                f"transaction settings do not fit together: {self}",
+                help="keep at least two days and the quarantine: limits are read from the journal",
             )
         if not 0 <= self.urgent_slots < self.max_in_flight or not 1 <= self.private_blocks <= 25:
             raise Misconfigured(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from keeper.model import Address, BlockRef, Call, Hash, Moment, Receipt
+
+BATCH: Final = 100  # calls
 
 
 @dataclass
@@ -53,6 +56,13 @@ class LineNode:
             raise Refused(answer["error"])
         return answer["result"]
 
+    def batch(self, method: str, wanted: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Results of one batch, in their order."""
+        asked = [{"jsonrpc": "2.0", "id": n, "method": method, "params": params} for n, params in enumerate(wanted)]
+        self._socket.sendall(json.dumps(asked).encode() + b"\n")
+        answers = {answer["id"]: answer["result"] for answer in json.loads(self._answers.readline())}
+        return [answers[n] for n in range(len(wanted))]
+
     def block(self, at: str = "latest") -> BlockRef:
         method = "eth_getBlockByHash" if len(at) == 66 else "eth_getBlockByNumber"
         return _ref(self.rpc(method, at, False))
@@ -70,11 +80,15 @@ class LineNode:
         return Sent(True)
 
     async def receipt(self, tx_hash: Hash) -> Receipt | None:
-        found = self.rpc("eth_getTransactionReceipt", _hex(tx_hash))
-        if found is None:
-            return None
-        used, price = int(found["gasUsed"], 16), int(found["effectiveGasPrice"], 16)
-        return Receipt(tx_hash, self.block(found["blockHash"]), found["status"] == "0x1", used, price)
+        return (await self.receipts([tx_hash]))[0]
+
+    async def receipts(self, hashes: Sequence[Hash]) -> list[Receipt | None]:
+        found = list[Any]()
+        for at in range(0, len(hashes), BATCH):
+            asked = [(_hex(hash),) for hash in hashes[at : at + BATCH]]
+            found += self.batch("eth_getTransactionReceipt", asked)
+        blocks = {one["blockHash"]: self.block(one["blockHash"]) for one in found if one}
+        return [one and _receipt(one, blocks[one["blockHash"]]) for one in found]
 
     async def nonce(self, address: Address) -> int:
         return int(self.rpc("eth_getTransactionCount", _hex(address), "latest"), 16)
@@ -90,6 +104,11 @@ class LineNode:
         except Refused as error:
             return Simulated(False, bytes.fromhex(error.data[2:]))
         return Simulated(True, bytes.fromhex(result[2:]))
+
+
+def _receipt(raw: dict[str, Any], block: BlockRef) -> Receipt:
+    used, price = int(raw["gasUsed"], 16), int(raw["effectiveGasPrice"], 16)
+    return Receipt(bytes.fromhex(raw["transactionHash"][2:]), block, raw["status"] == "0x1", used, price)
 
 
 def _ref(block: dict[str, Any]) -> BlockRef:

@@ -8,11 +8,11 @@ import pytest
 
 from keeper.errors import KeeperError
 from keeper.model import BlockRef, Call, Reason, Receipt, TxIntent
-from keeper.tx.budget import DAY, HOUR, Budget
+from keeper.tx.budget import HOUR, Budget
 from keeper.tx.fees import NOOP_GAS, Fees
 from keeper.tx.machine import Refused
 from keeper.tx.rows import Attempt, AttemptKind, Flight
-from keeper.tx.settings import Limits
+from keeper.tx.settings import DAY, Limits
 from keeper.units import GWEI
 from tests.unit.tx_rig import S, guarded, intent, refused
 

@@ -11,7 +11,7 @@ from eth_hash.auto import keccak
 from keeper.model import Reason, Route
 from keeper.testing.relay import FakeRelay, Mood
 from keeper.tx.keys import Key
-from keeper.tx.relay import Relay
+from keeper.tx.relay import Fate, Relay
 from keeper.tx.signer import curve_of
 from tests.unit.tx_chain import decode
 from tests.unit.tx_rig import SETTINGS, SIGNER, Rig, S, guarded, intent, refused
@@ -139,6 +139,7 @@ async def test_what_leaks_happens_once(tmp_path: Path, fake: FakeRelay) -> None:
 @pytest.mark.fault("T43", "T33")
 async def test_of_a_private_act_and_its_public_no_op_one_lands(tmp_path: Path, fake: FakeRelay) -> None:
     rig = await rigged(tmp_path, fake, replace(PRIVATE, private_blocks=25))
+    fake.mood = Mood.DEAF
     await rig.submit(intent(valid_until=12))
     await rig.mine(2, skip=True)  # the no-op is out, and the relay still holds the act
     assert (len(fake.held), {tx.to for tx in rig.chain.pool.values()}) == (1, {SIGNER.address})
@@ -158,6 +159,118 @@ async def test_a_restart_goes_on_by_the_same_route(tmp_path: Path, fake: FakeRel
     await rig.mine(skip=True)
     assert (rig.chain.sent, len(fake.asked), len({str(asked.params["tx"]) for asked in fake.asked})) == ([], 2, 1)
     await closed(rig)
+
+
+# ─── what became of it ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.fault("T40")
+async def test_what_a_relay_says_it_has_is_not_given_to_it_again_until_its_blocks_are_over(
+    tmp_path: Path, fake: FakeRelay
+) -> None:
+    rig = await rigged(tmp_path, fake, replace(PRIVATE, private_blocks=3, bump_after=50), status=fake.status)
+    await rig.submit(intent())
+    given = []
+    for _ in range(4):
+        await rig.mine(skip=True)
+        given.append(len(fake.asked))
+    assert given == [1, 1, 2, 2]
+    assert set(fake.looked) == {rig.manager.lane.flights[0].last.hash}
+    assert (await build(rig, fake))[0] == (S.INCLUDED, None)
+    await closed(rig)
+
+
+@pytest.mark.fault("T40")
+@pytest.mark.parametrize("fate", ["FAILED", "CANCELLED"])
+async def test_what_a_relay_gave_up_goes_public_at_once_if_it_may(tmp_path: Path, fake: FakeRelay, fate: str) -> None:
+    rig = await rigged(tmp_path, fake, replace(FALLBACK, private_blocks=20), status=fake.status)
+    await rig.submit(intent())
+    fake.fates[rig.manager.lane.flights[0].last.hash] = fate
+    await rig.mine(skip=True)
+    assert [tx.to for tx in rig.chain.sent] == [TO]
+    fake.fates.clear()
+    await rig.mine(skip=True)
+    assert len(rig.chain.sent) == 2  # what is public stays public
+    await rig.mine(3)
+    assert rig.chain.effects(TO) == 1
+    await closed(rig)
+
+
+@pytest.mark.fault("T40")
+@pytest.mark.parametrize("fate", ["FAILED", "UNKNOWN", "who knows"])
+async def test_and_otherwise_is_given_to_it_again(tmp_path: Path, fake: FakeRelay, fate: str) -> None:
+    rig = await rigged(tmp_path, fake, replace(PRIVATE, private_blocks=20, bump_after=50), status=fake.status)
+    await rig.submit(intent())
+    fake.fates[rig.manager.lane.flights[0].last.hash] = fate
+    await rig.mine(2, skip=True)
+    assert (rig.chain.sent, [asked.method for asked in fake.asked]) == ([], ["eth_sendPrivateTransaction"] * 3)
+    await closed(rig)
+
+
+@pytest.mark.fault("T40", "R23")
+async def test_a_relay_that_says_included_is_not_believed_for_longer_than_its_blocks(
+    tmp_path: Path, fake: FakeRelay
+) -> None:
+    rig = await rigged(tmp_path, fake, replace(FALLBACK, private_blocks=3, bump_after=50), status=fake.status)
+    await rig.submit(intent())
+    fake.fates[rig.manager.lane.flights[0].last.hash] = "INCLUDED"
+    await rig.mine(2, skip=True)
+    assert rig.chain.sent == []
+    await rig.mine(skip=True)
+    assert [tx.to for tx in rig.chain.sent] == [TO]
+    await closed(rig)
+
+
+@pytest.mark.fault("T43")
+@pytest.mark.parametrize("mood", [Mood.KEEP, Mood.DOWN])
+async def test_a_relay_is_asked_to_forget_it_once_before_everybody_gets_it(
+    tmp_path: Path, fake: FakeRelay, mood: Mood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = await rigged(tmp_path, fake, replace(FALLBACK, private_blocks=1, bump_after=50))
+    await rig.submit(intent())
+    fake.mood, held, send = mood, list[int](), rig.chain.send
+
+    async def sending(raw: bytes) -> Any:
+        held.append(sum(asked.method == "eth_cancelPrivateTransaction" for asked in fake.asked))
+        return await send(raw)
+
+    monkeypatch.setattr(rig.chain, "send", sending)
+    await rig.mine(2, skip=True)
+    assert held == [1, 1]
+    [cancel] = [asked for asked in fake.asked if asked.method == "eth_cancelPrivateTransaction"]
+    assert cancel.params == {"txHash": f"0x{rig.manager.lane.flights[0].last.hash.hex()}"}
+    assert bool(fake.held) is (mood is Mood.DOWN)  # one nonce, one effect, whatever it still holds
+    await build(rig, fake)
+    await build(rig, fake)
+    assert rig.chain.effects(TO) == 1
+    await closed(rig)
+
+
+@pytest.mark.fault("T43", "T33")
+async def test_before_a_no_op_the_relay_is_asked_to_forget_every_attempt(tmp_path: Path, fake: FakeRelay) -> None:
+    rig = await rigged(tmp_path, fake, replace(PRIVATE, private_blocks=25, bump_after=1))
+    await rig.submit(intent(valid_until=12 * 2))
+    await rig.mine(2, skip=True)  # a dearer attempt is out
+    acts = {attempt.hash for attempt in rig.manager.lane.flights[0].attempts}
+    assert len(acts) > 1 and set(fake.held) == acts
+    await rig.mine(skip=True)
+    assert (fake.held, {tx.to for tx in rig.chain.sent}) == ({}, {SIGNER.address})
+    await closed(rig)
+
+
+@pytest.mark.fault("R27", "R28")
+@pytest.mark.parametrize("body", [b"x" * 100_000, b"[" * 50_000, b"<html>", b"null", b'{"status": 7}'])
+async def test_a_fate_that_is_none_is_unknown(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiohttp import web
+
+    async def tell(self: FakeRelay, request: Any) -> web.Response:
+        return web.Response(body=body)
+
+    monkeypatch.setattr(FakeRelay, "_tell", tell)
+    async with FakeRelay() as other:
+        relay = Relay(other.url, NAME, CURVE, status=other.status)
+        assert await relay.fate(bytes(32)) is Fate.UNKNOWN
+        await relay.close()
 
 
 async def test_without_a_relay_a_private_intent_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -62,6 +63,7 @@ class Chain:
         self.simulated_at: Moment | None = None  # of the last simulation
         self.funds = 10**21
         self.down = False
+        self.skipped = 0  # seconds without a block
         self._salt = 0
         self._append([])
 
@@ -101,6 +103,10 @@ class Chain:
                     return Receipt(tx_hash, ref, True, tx.gas, min(tx.max_fee, ref.base_fee + tx.tip))
         return None
 
+    async def receipts(self, hashes: Sequence[Hash]) -> list[Receipt | None]:
+        self._reachable()
+        return [await self.receipt(hash) for hash in hashes]
+
     async def nonce(self, address: Address) -> int:
         self._reachable()
         return len(self.mined)
@@ -138,6 +144,10 @@ class Chain:
             self._append([] if skip else self._take())
         return self.head
 
+    def skip(self, seconds: int) -> None:
+        """No block for a while."""
+        self.skipped += seconds
+
     def _take(self) -> list[Tx]:
         count = len(self.mined)
         taken: list[Tx] = []
@@ -164,7 +174,9 @@ class Chain:
         number = len(self.blocks)
         parent = self.head.hash if self.blocks else b"\0" * 32
         hash = hashlib.sha256(parent + bytes(str(self._salt), "ascii")).digest()
-        ref = BlockRef(number, hash, parent, 12 * number, self.base_fee, gas_used=15_000_000, gas_limit=30_000_000)
+        ref = BlockRef(
+            number, hash, parent, 12 * number + self.skipped, self.base_fee, gas_used=15_000_000, gas_limit=30_000_000
+        )
         self.blocks.append((ref, txs))
 
 
