@@ -12,7 +12,6 @@ from web3 import AsyncHTTPProvider, AsyncWeb3, Web3
 from keeper.model import Key
 from keeper.protocols import build as compiler
 from keeper.protocols.options import packed
-from keeper.protocols.options.adapter import READER
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.risk import Price
 from keeper.protocols.options.store import Store
@@ -51,12 +50,12 @@ def book_load() -> list[Row]:
 
 def _packed(w: World, ids: list[int]) -> Callable[[], object]:
     reader = CONTRACTS["Reader"]
-    data = "0x" + reader.call("read", w.dep.clearing, ids).hex()
-    code = {"0x" + READER.hex(): {"code": "0x" + reader.runtime.hex()}}
+    data = "0x" + reader.call("read", ids).hex()
+    code = {w.dep.clearing: {"code": "0x" + reader.runtime.hex()}}
 
     def load() -> Store:
         store = Store()
-        answer = w.node.rpc("eth_call", {"to": READER, "data": data}, "latest", code)
+        answer = w.node.rpc("eth_call", {"to": w.dep.clearing, "data": data}, "latest", code)
         packed.fill(store, ids, bytes.fromhex(answer[2:]))
         return store
 

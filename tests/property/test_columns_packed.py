@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 import numpy as np
@@ -15,14 +16,22 @@ from keeper.protocols.options.records import Account, Leg
 from keeper.units import WAD
 from tests.worlds.crowd import Crowd, people, series
 
+ASSETS = 3
+NONE = (0,) * ASSETS
+
+
+def told(accounts: Iterable[Account], dice: Random) -> bytes:
+    """As ``Reader.sol`` would; three assets are listed."""
+    return (ASSETS).to_bytes(32) + b"".join(pack(account, dice) for account in accounts)
+
 
 def pack(account: Account, dice: Random) -> bytes:
-    """As ``Reader.sol`` would, legs in any order."""
+    """One account, legs in any order."""
     legs = [leg.series << 128 | leg.size & 2**128 - 1 for leg in account.legs]
     dice.shuffle(legs)
     held = sum(1 << a for a, amount in enumerate(account.collateral) if amount)
-    tail = bytes([len(legs), held, len(account.collateral)])
-    head = account.cash.to_bytes(16, signed=True) + account.index.to_bytes(8) + account.change_id.to_bytes(5) + tail
+    head = bytes([dice.randrange(2), held, len(legs)]) + account.change_id.to_bytes(5)
+    head += account.index.to_bytes(8) + account.cash.to_bytes(16, signed=True)
     words = [*legs, *(amount for amount in account.collateral if amount)]
     return head + b"".join(word.to_bytes(32) for word in words)
 
@@ -31,13 +40,13 @@ def odd_ones() -> list[Account]:
     """Accounts at the edges of what columns hold."""
     word, size = series(0, 7, True, 100), 10**15
     return [
-        Account(0, (), (0, 0, 0), 0),
-        Account(-(2**127), (), (), 2**40 - 1),
-        Account(2**127 - 1, (Leg(word, size * (2**31 - 1)),), (0,), 1),
-        Account(-1, (Leg(word, -size * 2**31),), (0,), 1),
-        Account(1, (Leg(word, size * 2**31),), (0,), 1),
-        Account(1, (Leg(word, size + 1), Leg(word + 1, -1)), (0, 2**255), 1),
-        Account(5 * WAD, (Leg(word, 2**126),), (0,), 1, WAD // 2),
+        Account(0, (), NONE, 0),
+        Account(-(2**127), (), NONE, 2**40 - 1),
+        Account(2**127 - 1, (Leg(word, size * (2**31 - 1)),), NONE, 1),
+        Account(-1, (Leg(word, -size * 2**31),), NONE, 1),
+        Account(1, (Leg(word, size * 2**31),), NONE, 1),
+        Account(1, (Leg(word, size + 1), Leg(word + 1, -1)), (0, 2**255, 0), 1),
+        Account(5 * WAD, (Leg(word, 2**126),), NONE, 1, WAD // 2),
     ]
 
 
@@ -45,7 +54,7 @@ def odd_ones() -> list[Account]:
 def test_many_at_once_are_the_same_as_one_by_one(seed: int) -> None:
     dice, crowd, other = Random(seed), Crowd(), Columns()
     mine = dict(people(seed, 700, 8 if seed % 2 else 14)) | {10**6 + i: one for i, one in enumerate(odd_ones())}
-    blob = b"".join(pack(account, dice) for account in mine.values())
+    blob = told(mine.values(), dice)
     assert packed.accounts(blob, len(mine)) == list(mine.values())
     packed.fill(other.store, list(mine), blob)
     crowd.settle(mine.items())
@@ -62,7 +71,7 @@ def test_many_at_once_are_the_same_as_one_by_one(seed: int) -> None:
 
 def test_an_answer_cut_short_is_refused() -> None:
     mine = dict(people(1, 5))
-    blob = b"".join(pack(account, Random(1)) for account in mine.values())
+    blob = told(mine.values(), Random(1))
     for cut in (1, 31, 32, 64, len(blob) - 32):
         with pytest.raises(AdapterFault):
             packed.accounts(blob[:-cut], len(mine))
@@ -76,5 +85,5 @@ def test_a_store_that_has_an_account_is_not_filled_with_it() -> None:
     columns, [(id, account)] = Columns(), list(people(2, 1))
     columns.put(Key("account", id), account)
     with pytest.raises(ValueError, match="already"):
-        packed.fill(columns.store, [id], pack(account, Random(0)))
+        packed.fill(columns.store, [id], told([account], Random(0)))
     assert np.isfinite(columns.store.cash).all()

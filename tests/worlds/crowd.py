@@ -142,7 +142,7 @@ def herd(seed: int, count: int, legs: int = 8) -> Iterator[tuple[list[int], byte
         lots += lots == 0
         notional = np.abs(lots).sum(axis=1) * (SPOTS[0] / 1_000)
         cash = notional * (0.1 + np.exp(dice.normal(-0.5, 0.5, n)))
-        yield _ids(dice, n), _answer(words[at], lots, cash).tobytes()
+        yield _ids(dice, n), len(UNITS).to_bytes(32) + _answer(words[at], lots, cash).tobytes()
 
 
 def _words(word: int) -> tuple[int, int]:
@@ -159,8 +159,8 @@ def _answer(words: np.ndarray, lots: np.ndarray, cash: np.ndarray) -> np.ndarray
     n, legs = lots.shape
     out = np.zeros((n, 1 + legs, 4), np.uint64)
     micro = (cash * 1e6).astype(np.uint64)
-    out[:, 0, 0], out[:, 0, 1] = _product(micro, 10**12)
-    out[:, 0, 2], out[:, 0, 3] = WAD, (1 << 24) | (legs << 16) | len(UNITS)
+    out[:, 0, 0], out[:, 0, 1] = (legs << 40) | 1, WAD
+    out[:, 0, 2], out[:, 0, 3] = _product(micro, 10**12)
     out[:, 1:, :2] = words
     high, low = _product(np.abs(lots).astype(np.uint64), 10**15)
     below = lots < 0

@@ -49,10 +49,6 @@ from keeper.protocols.options.slices import cut, merge
 from keeper.protocols.options.whatif import published
 from keeper.units import WAD, div_up, mul_up
 
-READER: Final = bytes.fromhex("4b6565706572526561646572000000000000000000")[
-    :20
-]  # an address nobody has: "KeeperReader"
-
 # What each revert means to us; custom errors by name.
 REVERTS: Final = {
     "Already": Reason.INFLIGHT_DUPLICATE,
@@ -136,8 +132,8 @@ class Options:
 
     def reading(self, keys: Sequence[Key]) -> Reading:
         reader = CONTRACTS["Reader"]
-        data = reader.call("read", self.settings.contracts.clearing, [key.id for key in keys])
-        return Reading(self.name, tuple(keys), Call(READER, data), reader.runtime)
+        data = reader.call("read", [key.id for key in keys])
+        return Reading(self.name, tuple(keys), Call(self.settings.contracts.clearing, data), reader.runtime)
 
     def reread(self, view: View, reading: Reading, answer: bytes) -> Iterable[Delta]:
         clearing = State(view).clearing()

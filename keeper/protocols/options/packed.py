@@ -1,6 +1,7 @@
 """Many accounts in one answer: the words of ``Reader.sol``, read into the store at array speed.
 
-header   int128 cash | uint64 loss index | uint40 change id | uint8 legs | uint8 assets held, a bit each | uint8 assets
+once     number of assets listed
+account  uint8 flagged | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
 legs     one word each, see ``Leg.sol``
 assets   one word each of those held, native units
 """
@@ -26,7 +27,7 @@ Words = NDArray[np.uint64]  # (..., 4), the most significant first
 
 def accounts(data: bytes, count: int) -> list[Account]:
     """One by one, exact. AdapterFault unless the data is that of so many accounts."""
-    words, found, at = _words(data), list[Account](), 0
+    words, found, at = _words(data), list[Account](), 1
     for _ in range(count):
         if at >= len(words):
             raise AdapterFault(f"the packed reader told of {len(found)} accounts instead of {count}")
@@ -38,17 +39,17 @@ def accounts(data: bytes, count: int) -> list[Account]:
 
 
 def _account(data: bytes, at: int) -> tuple[Account, int]:
-    head = data[WORD * at : WORD * (at + 1)]
-    legs, held, listed = head[29], head[30], head[31]
+    head, listed = data[WORD * at : WORD * (at + 1)], data[WORD - 1]
+    held, legs = head[1], head[2]
     end = at + 1 + legs + held.bit_count()
     if end * WORD > len(data):
         raise AdapterFault("the packed reader's answer ends within an account")
     words = [int.from_bytes(data[WORD * i : WORD * (i + 1)]) for i in range(at + 1, end)]
     amounts = iter(words[legs:])
     collateral = tuple(next(amounts) if held >> a & 1 else 0 for a in range(listed))
-    cash, index = int.from_bytes(head[:16], signed=True), int.from_bytes(head[16:24])
+    cash, index = int.from_bytes(head[16:], signed=True), int.from_bytes(head[8:16])
     sizes = tuple(sorted(unpack_leg(word) for word in words[:legs]))
-    return Account(cash, sizes, collateral, int.from_bytes(head[24:29]), index or WAD), end
+    return Account(cash, sizes, collateral, int.from_bytes(head[3:8]), index or WAD), end
 
 
 def fill(store: Store, ids: Sequence[int], data: bytes) -> None:
@@ -57,9 +58,9 @@ def fill(store: Store, ids: Sequence[int], data: bytes) -> None:
         raise ValueError(f"account 0x{known[0]:x} is in the store already")
     words = _words(data)
     heads, legs = _heads(words, len(ids))
-    low = words[heads, 3]
-    usual = (low & np.uint64(0xFF00) == 0) & (words[heads, 2] == np.uint64(WAD)) & (legs <= LEGS)
-    usual &= words[heads, 3] >> np.uint64(24) < 2**31
+    top, index = words[heads, 0], words[heads, 1]
+    usual = (top >> np.uint64(48) & np.uint64(0xFF) == 0) & (legs <= LEGS) & (_change(top) < 2**31)
+    usual &= (index == np.uint64(WAD)) | (index == 0)
     plain, fits = _plain(words, heads[usual], legs[usual])
     chosen = np.flatnonzero(usual)[fits].tolist()
     store.fill([ids[i] for i in chosen], plain.where(fits))
@@ -77,9 +78,9 @@ def _words(data: bytes) -> Words:
 
 def _heads(words: Words, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where each account begins, and its number of legs."""
-    lengths = words[:, 3] >> np.uint64(16) & np.uint64(0xFF)
-    held = words[:, 3] >> np.uint64(8) & np.uint64(0xFF)
-    heads, at = [], 0
+    lengths = words[:, 0] >> np.uint64(40) & np.uint64(0xFF)
+    held = words[:, 0] >> np.uint64(48) & np.uint64(0xFF)
+    heads, at = [], 1
     sizes = (1 + lengths + np.bitwise_count(held)).tolist()
     while at < len(sizes):
         heads.append(at)
@@ -103,12 +104,15 @@ def _plain(words: Words, heads: NDArray[np.int64], legs: NDArray[np.int64]) -> t
     high, low, lots, whole = (np.take_along_axis(a, order, axis=1) for a in (high, low, np.where(used, lots, 0), whole))
     under = high >> np.uint64(48)
     one = ((under == under[:, :1]) | (high == 0)).all(axis=1)
-    head = words[heads]
-    change = (head[:, 3] >> np.uint64(24)).astype(np.uint32)
-    assets = (head[:, 3] & np.uint64(0xFF)).astype(np.uint8)
-    plain = Plain(head[:, 0].view(np.int64), head[:, 1], change, assets, high, low, lots)
+    head, listed = words[heads], words[0, 3] if len(words) else 0
+    change, assets = _change(head[:, 0]).astype(np.uint32), np.full(len(heads), listed, np.uint8)
+    plain = Plain(head[:, 2].view(np.int64), head[:, 3], change, assets, high, low, lots)
     one &= np.abs(plain.high) < 2**31 - 1
     return plain, one & (whole | ~(slots < legs[:, None])).all(axis=1)
+
+
+def _change(top: Words) -> Words:
+    return top & np.uint64(2**40 - 1)
 
 
 def _order(high: Words, low: Words, used: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -130,10 +134,10 @@ def _lots(high: Words, low: Words) -> tuple[NDArray[np.int64], NDArray[np.bool_]
 
 
 def differ(ours: Account | None, theirs: Account, clearing: Clearing) -> bool:
-    """Whether the chain's account, read at the current loss index, is another than the book's."""
+    """Whether the chain's account is another than the book's, at the current loss index."""
     mine = ours or Account(0, (), (), 0)
     return (cash_of(mine, clearing), mine.legs, _held(mine), mine.change_id) != (
-        theirs.cash,
+        cash_of(theirs, clearing),
         theirs.legs,
         _held(theirs),
         theirs.change_id,

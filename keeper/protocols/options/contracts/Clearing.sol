@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {SafeTransferLib} from "solady/src/utils/SafeTransferLib.sol";
 import {SignatureCheckerLib} from "solady/src/utils/SignatureCheckerLib.sol";
+import {Accounts} from "./Accounts.sol";
 import {Fill, Health, Portfolio, Price} from "./interfaces/Types.sol";
 import {Blob} from "./lib/Blob.sol";
 import {Fixed} from "./lib/Fixed.sol";
@@ -21,29 +22,16 @@ import {Risk} from "./Risk.sol";
 ///
 /// A loss that nothing else covers is shared by all positive cash: `lossIndex` falls, and what an account holds is
 /// worth cash * lossIndex / its own index, rounded down, from that moment on, whether it is touched or not.
-contract Clearing {
+contract Clearing is Accounts {
     using Leg for uint256;
 
     /* ------------------------------------------------------------------------------------------------------
                                                       TYPES
     ------------------------------------------------------------------------------------------------------ */
 
-    struct Account {
-        int128 cash; //       usd, at `index`
-        uint64 index; //      wad, loss index at the last change of cash
-        uint40 changeId; //   number of changes
-        uint8 legs; //        number of legs
-        uint8 assets; //      bit a set: holds asset a
-        bool flagged; //      an auction runs: only deposits and reductions
-    }
-
-    struct Asset {
-        address token;
-        uint96 unit; //       10^decimals
-    }
-
     event Listed(uint256 indexed asset, address token, uint256 unit);
     event Authorised(address indexed owner, address indexed operator, bool allowed);
+    event Opened(uint256 indexed account);
     event Changed(uint256 indexed account, uint256 changeId, int256 cash, uint256[] legs, uint256[] collateral);
     event Deposited(uint256 indexed account, uint256 asset, uint256 amount);
     event Withdrawn(uint256 indexed account, uint256 asset, uint256 amount, address to);
@@ -79,7 +67,6 @@ contract Clearing {
                                                      STORAGE
     ------------------------------------------------------------------------------------------------------ */
 
-    uint256 public constant MAX_LEGS = 32;
     uint256 public constant LOT = 1e15; //            traded sizes are multiples of it; slices need not be
     uint256 public constant MIN_INDEX = 1e9; //       wad; below it a cent would be lost to rounding
     bytes32 private constant LOCK = keccak256("keeper.clearing.lock");
@@ -91,10 +78,6 @@ contract Clearing {
     mapping(address who => bool) public engine; //    the liquidation contracts, set once
     bool internal complete; //                        engines are set
 
-    Asset[] internal assets; //                       0 is cash
-    mapping(uint256 account => Account) internal accounts;
-    mapping(uint256 account => uint256[MAX_LEGS]) internal legs;
-    mapping(uint256 account => mapping(uint256 asset => uint256)) internal collateral; // native units
     mapping(uint256 series => uint256) public openInterest; // contracts, wad, sum of longs
     mapping(address owner => mapping(address operator => bool)) public authorised;
     mapping(bytes32 digest => bool) public used; //   signed trades
@@ -554,10 +537,14 @@ contract Clearing {
     }
 
     function _changed(uint256 account) internal {
-        uint256 id = ++accounts[account].changeId;
+        Account storage a = accounts[account];
+        int256 cash = _cash(account);
+        if (a.index != lossIndex) (a.cash, a.index) = (int128(cash), lossIndex); // only collateral has changed
+        uint256 id = ++a.changeId;
+        if (id == 1) emit Opened(account);
         uint256[] memory amounts = new uint256[](assets.length);
         for (uint256 asset = 1; asset < amounts.length; ++asset) amounts[asset] = collateral[account][asset];
-        emit Changed(account, id, _cash(account), _legs(account), amounts);
+        emit Changed(account, id, cash, _legs(account), amounts);
     }
 
     function _legs(uint256 account) internal view returns (uint256[] memory held) {

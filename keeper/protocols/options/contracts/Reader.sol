@@ -1,32 +1,27 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
 
-import {Clearing} from "./Clearing.sol";
+import {Accounts} from "./Accounts.sol";
 
 /// @title Reader
-/// @notice Many accounts in one answer, packed. It has no state and need not be deployed: a node that is asked may be
-/// given this code for any address (the state override of `eth_call`).
+/// @notice Many accounts in one answer, as they lie in storage. It is never deployed: a node that is asked puts this
+/// code in the place of `Clearing`'s for the length of one `eth_call` (its state override), and `Clearing`'s slots
+/// are read without a call, an ABI or a copy in between.
 ///
-///     header   int128 cash | uint64 loss index | uint40 change id | uint8 legs | uint8 assets held | uint8 assets
+///     once     number of assets listed
+///     account  bool flagged | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
 ///     legs     one word each, see `Leg.sol`, in no particular order
-///     assets   one word each of those held (a bit each in the header), native units
-contract Reader {
+///     assets   one word each of those held, native units
+contract Reader is Accounts {
     /// @notice The accounts, one after the other, without any ABI head.
-    function read(Clearing clearing, uint256[] calldata accounts) external view {
-        uint256 listed = clearing.assetCount();
-        bytes memory out = new bytes(accounts.length * (1 + clearing.MAX_LEGS() + listed) * 32);
+    function read(uint256[] calldata wanted) external view {
         uint256 start;
-        uint256 free;
         assembly ("memory-safe") {
-            start := add(out, 32)
-            free := mload(0x40)
+            start := mload(0x40)
         }
-        uint256 at = start;
-        for (uint256 i; i < accounts.length; ++i) {
-            at = _one(clearing, accounts[i], listed, at);
-            assembly ("memory-safe") {
-                mstore(0x40, free) // what the calls returned is not needed any more
-            }
+        uint256 at = _write(start, assets.length);
+        for (uint256 i; i < wanted.length; ++i) {
+            at = _one(wanted[i], at);
         }
         assembly ("memory-safe") {
             return(start, sub(at, start))
@@ -34,23 +29,35 @@ contract Reader {
     }
 
     /// @dev Write one account at `at`; returns where it ends.
-    function _one(Clearing clearing, uint256 account, uint256 listed, uint256 at) internal view returns (uint256) {
-        Clearing.Account memory a = clearing.accountOf(account);
-        uint256[] memory legs = clearing.portfolio(account).legs;
-        uint256 index = a.index == 0 ? 1e18 : a.index;
-        uint256 head = (uint256(uint128(a.cash)) << 128) | (index << 64) | (uint256(a.changeId) << 24);
-        at = _write(at, head | (legs.length << 16) | (uint256(a.assets) << 8) | listed);
-        for (uint256 i; i < legs.length; ++i) {
-            at = _write(at, legs[i]);
+    function _one(uint256 account, uint256 at) internal view returns (uint256) {
+        Account storage a = accounts[account];
+        uint256 head;
+        assembly {
+            head := sload(a.slot)
         }
-        for (uint256 asset; asset < listed; ++asset) {
-            if (a.assets & (1 << asset) != 0) at = _write(at, clearing.collateralOf(account, asset));
+        at = _write(at, head);
+        uint256 count = uint8(head >> LEGS_BIT);
+        if (count != 0) {
+            uint256[MAX_LEGS] storage from = legs[account];
+            assembly {
+                let end := add(from.slot, count)
+                for { let slot := from.slot } lt(slot, end) { slot := add(slot, 1) } {
+                    mstore(at, sload(slot))
+                    at := add(at, 32)
+                }
+            }
+        }
+        uint256 held = uint8(head >> ASSETS_BIT);
+        if (held == 0) return at;
+        mapping(uint256 => uint256) storage amounts = collateral[account];
+        for (uint256 asset; held != 0; (++asset, held >>= 1)) {
+            if (held & 1 != 0) at = _write(at, amounts[asset]);
         }
         return at;
     }
 
     function _write(uint256 at, uint256 word) internal pure returns (uint256) {
-        assembly ("memory-safe") {
+        assembly {
             mstore(at, word)
         }
         return at + 32;
