@@ -61,6 +61,7 @@ class Blocks:
 
     def __init__(self, width: int, lots: type[np.generic] = np.int32) -> None:
         self.width, self.size = width, 0
+        self.top = 0, 0  # the highest series and underlying that was ever written
         self._free: list[int] = []
         self._written: set[int] = set()  # chunks
         self.row: Array = np.zeros(0, np.int32)  # whose it is
@@ -87,7 +88,7 @@ class Blocks:
             self._all = Slice(*(grown(getattr(self._all, name), room) for name in COLUMNS))
 
     def write(self, at: int, s: Segment) -> None:
-        self._widen(max(s.series, default=0))
+        self._reach(max(s.series, default=0), s.under)
         a, n = self._all, len(s.series)
         a.series[at, :n], a.series[at, n:] = s.series, 0
         a.lots[at, :n], a.lots[at, n:] = s.lots, 0
@@ -99,14 +100,15 @@ class Blocks:
         """New blocks, in order, behind all that are there."""
         start, end = self.size, self.size + len(many)
         self.reserve(end)
-        self._widen(int(many.series.max(initial=0)))
+        self._reach(int(many.series.max(initial=0)), int(many.under.max(initial=0)))
         self.size = end
         for name in COLUMNS:
             getattr(self._all, name)[start:end] = getattr(many, name)
         self._written.update(range(start // CHUNK, end // CHUNK + 1))
 
-    def _widen(self, series: int) -> None:
+    def _reach(self, series: int, under: int) -> None:
         """Make room for the number of a series."""
+        self.top = max(self.top[0], series), max(self.top[1], under)
         if series > np.iinfo(self._all.series.dtype).max:
             wide = self._all.series.astype(np.uint32)
             self._all = Slice(wide, *(getattr(self._all, name) for name in COLUMNS[1:]))

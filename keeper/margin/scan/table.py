@@ -105,6 +105,11 @@ class Lanes:
     def width(self) -> int:
         return int(self.gain.shape[1])
 
+    @cached_property
+    def four(self) -> Singles:
+        """``pair``, padded to the four lanes of a small vector."""
+        return np.pad(self.pair, ((0, 0), (0, 2)))
+
 
 def build(inputs: Inputs, rules: Rules) -> Table:
     """ValueError, naming the series or the underlying, where a price or a value is no number that can be used."""
