@@ -83,6 +83,7 @@ class Daemon:
         self._unresolved = set[Hash]()  # intents of an earlier process that may still be mined
         self._ready = False
         self._pump: asyncio.Task[None] | None = None
+        self._warmer: asyncio.Task[None] | None = None
         self._busy = self._stopping = False
 
     async def run(self, blocks: int | None = None) -> None:
@@ -116,6 +117,7 @@ class Daemon:
             if isinstance(event, BlockBatch) and event.head:
                 turns += await self._turn(event.ref, began)
                 await self._audit(event.ref)
+                self._keep_warm()
                 going = await self._after(event.ref)
                 if not going or (blocks is not None and turns >= blocks):
                     return
@@ -157,9 +159,20 @@ class Daemon:
 
     async def _begin(self) -> None:
         """Start is recovery: what an earlier process left open comes first."""
+        await self._warm()
         events, coin = await self._recovered()
         self._open(coin)
         self._hear(events)
+
+    async def _warm(self) -> None:
+        """Compile what scans are quicker with, in a thread: no block waits for it."""
+        for work in self.kernel.warming():
+            log.info("scan.warm", kernel=await asyncio.to_thread(work))
+
+    def _keep_warm(self) -> None:
+        """Beside the blocks, when the book has grown into it since the start."""
+        if (self._warmer is None or self._warmer.done()) and self.kernel.warming():
+            self._warmer = asyncio.create_task(self._warm())
 
     async def _recovered(self) -> tuple[Sequence[TxEvent], int]:
         """What is open, and our coin (wei) without its fees: the kernel counts those when it hears of its end."""

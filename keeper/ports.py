@@ -23,7 +23,7 @@ The adapter seam was held against four protocols before it was fixed:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from keeper.model import (
@@ -99,6 +99,10 @@ class Columns(Protocol):
 
     def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
         """The accounts nearest to liquidation with equity / requirement, the lowest first."""
+        ...
+
+    def warming(self) -> Callable[[], str] | None:
+        """What is worth compiling before a block waits for it, to be called beside the loop; it says what it made."""
         ...
 
 

@@ -209,6 +209,11 @@ class Kernel:
     def _desk(self, protocol: str) -> Desk:
         return next(desk for desk in self.desks if desk.adapter.name == protocol)
 
+    def warming(self) -> list[Callable[[], str]]:
+        """What is worth compiling before a block waits for it."""
+        found = [desk.book.columns.warming() for desk in self.desks]
+        return [work for work in found if work is not None]
+
     # ── is the book right? ──
 
     def audit(self) -> list[Reading]:

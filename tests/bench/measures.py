@@ -96,6 +96,8 @@ def margin() -> list[Row]:
         for i in range(SCREENED):
             columns.put(Key("account", i), w.state.account(accounts[i % len(accounts)]))
         at = Moment(w.book.ref.number + 1, w.now, 0)
+        if work := columns.warming():
+            work()
         screen = seconds(lambda: columns.suspects(w.book, at)) / SCREENED
         house, params = w.state.clearing(), w.state.params(1).risk
         held = [portfolio(record, house) for a in accounts if (record := w.state.account(a))]

@@ -38,6 +38,8 @@ def crowd(count: int, kernel: str | None = None, *, index_from: int = 10**9) -> 
     c = Crowd(columns=Columns(kernels.named(kernel) if kernel else None, index_from=index_from))
     for ids, answer in herd(SEED, count):
         packed.fill(c.columns.store, ids, answer)
+    if work := c.columns.warming():
+        work()
     return c
 
 

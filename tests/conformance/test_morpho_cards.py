@@ -82,6 +82,8 @@ class _Closed:
     def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
         return ()
 
+    def warming(self) -> None: ...
+
 
 class Boastful(MorphoBlue):
     def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:

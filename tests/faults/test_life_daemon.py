@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -119,6 +120,34 @@ async def test_a_turn_that_hangs_is_cut_off_when_asked_to_stop(monkeypatch: pyte
         keeper.stop()
         await running
     assert keeper.kernel.ref == refs[0]
+
+
+async def test_what_scans_want_is_compiled_before_the_first_turn_and_later_beside_the_blocks() -> None:
+    """Nothing waits for the second one, which the book has grown into."""
+    genesis, *refs = blocks(4)
+    parts = Parts(heads(refs))
+    keeper = made(parts, genesis)
+    wanted, turns, go = ["one"], list[tuple[str, int]](), threading.Event()
+
+    def compile_() -> str:
+        if "two" in wanted:
+            assert go.wait(5), "the loop waited for it"
+        turns.append((wanted[0], len(parts.turns)))
+        wanted.clear()
+        return "compiled"
+
+    async def after(ref: BlockRef) -> bool:
+        if ref == refs[1]:
+            wanted.append("two")
+        if ref == refs[3]:
+            go.set()
+            await keeper._warmer  # type: ignore[misc]
+        return True
+
+    keeper._after = after
+    keeper.kernel.warming = lambda: [compile_] if wanted else []  # type: ignore[method-assign]
+    await keeper.run()
+    assert turns == [("one", 0), ("two", 4)]
 
 
 async def test_asked_to_stop_before_it_began_it_does_not_begin() -> None:

@@ -59,14 +59,14 @@ class Slice:
 class Blocks:
     """Blocks of one width that grow, are overwritten in place, and are used again when freed."""
 
-    def __init__(self, width: int, lots: type[np.generic] = np.int32) -> None:
+    def __init__(self, width: int, lots: type[np.generic] = np.int32, series: type[np.generic] = np.uint16) -> None:
         self.width, self.size = width, 0
         self.top = 0, 0  # the highest series and underlying that was ever written
         self._free: list[int] = []
         self._written: set[int] = set()  # chunks
         self.row: Array = np.zeros(0, np.int32)  # whose it is
         bits = np.uint8 if width <= 8 else np.uint32
-        empty = (np.zeros((0, width), np.uint16), np.zeros((0, width), lots), np.zeros(0, bits), np.zeros(0, np.uint8))
+        empty = (np.zeros((0, width), series), np.zeros((0, width), lots), np.zeros(0, bits), np.zeros(0, np.uint8))
         self._all = Slice(*empty, *(np.zeros(0, np.float32) for _ in range(4)))
 
     def take(self, row: int | None = None) -> int:

@@ -9,7 +9,8 @@ the health of its holders NaN, which is below nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -20,16 +21,20 @@ from keeper.margin.scan.blocks import Array
 
 Floats = NDArray[np.float64]
 Entries = Sequence[tuple[int, float]]  # (asset, amount)
-COMPILE_AT: Final = 20_000  # accounts from which a second of compiling is well spent
+WARM_AT: Final = 10_000  # accounts from which a second of compiling is well spent; numpy does these in 0.2 ms
+Sides = tuple[Array, Floats, Floats, Array, Floats, Floats, int]  # assets, amounts and rates of each; accounts
+Sums = Callable[[Array, Floats, Floats, Array, Floats, Floats, int], tuple[Floats, Floats]]
+Kind = tuple[int, int, str]  # entries of collateral and of debt, type of the numbers of assets
 
 
 class Positions:
     """Rows without gaps: one that is dropped is taken by the last."""
 
-    def __init__(self, collateral: int, debt: int) -> None:
+    def __init__(self, collateral: int, debt: int, assets: type[np.unsignedinteger[Any]] = np.uint16) -> None:
         """So many entries each."""
         self.size = 0
-        self._assets: list[Array] = [np.zeros((n, 0), np.int32) for n in (collateral, debt)]  # 0 is none
+        self._top = -1  # the highest asset that was ever written
+        self._assets: list[Array] = [np.zeros((n, 0), assets) for n in (collateral, debt)]  # 0 is none
         self._amounts: list[Floats] = [np.zeros((n, 0)) for n in (collateral, debt)]
 
     def put(self, row: int, collateral: Entries, debt: Entries) -> None:
@@ -43,13 +48,16 @@ class Positions:
                 raise ValueError(
                     f"row {row} has {len(entries)} entries on one side, more than the {len(assets)} there are"
                 )
+            self._reach(max((asset for asset, _ in entries), default=-1))
+            assets = self._assets[side]
             assets[:, row], amounts[:, row] = 0, 0
             for k, (asset, amount) in enumerate(entries):
                 assets[k, row], amounts[k, row] = asset + 1, amount
 
     def fill(self, collateral: tuple[Array, Floats], debt: tuple[Array, Floats]) -> None:
         """All rows at once: assets and amounts, (C, N) and (D, N)."""
-        self._assets = [side[0].astype(np.int32) + 1 for side in (collateral, debt)]
+        self._reach(max(int(side[0].max(initial=-1)) for side in (collateral, debt)))
+        self._assets = [(side[0] + 1).astype(self._assets[0].dtype) for side in (collateral, debt)]
         self._amounts = [side[1].astype(np.float64) for side in (collateral, debt)]
         self.size = self._assets[0].shape[1]
 
@@ -66,18 +74,38 @@ class Positions:
             self._assets = [np.pad(a, ((0, 0), (0, more))) for a in self._assets]
             self._amounts = [np.pad(a, ((0, 0), (0, more))) for a in self._amounts]
 
+    def _reach(self, asset: int) -> None:
+        """Make room for the number of an asset."""
+        self._top = max(self._top, asset)
+        if asset >= np.iinfo(self._assets[0].dtype).max:
+            self._assets = [a.astype(np.uint32) for a in self._assets]
+
+    @property
+    def kind(self) -> Kind:
+        return len(self._assets[0]), len(self._assets[1]), self._assets[0].dtype.name
+
+    def warming(self) -> Callable[[], str] | None:
+        """What is worth compiling before a block waits for it; until then numpy does the work."""
+        due = self.size >= WARM_AT and self.kind not in MADE.kinds and not MADE.why
+        return partial(_ready, self.kind) if due and find_spec("numba") is not None else None
+
     def sums(self, powers: Floats, debts: Floats, *, compiled: bool | None = None) -> tuple[Floats, Floats]:
-        """(N,) each: what may be owed and what is owed, at these rates (A,). IndexError for an asset without a rate."""
-        each = []
-        for side, rates in enumerate((powers, debts)):
-            assets, amounts = self._assets[side][:, : self.size], self._amounts[side][:, : self.size]
-            if assets.size and int(assets.max()) > len(rates):
-                raise IndexError(
-                    f"a position names asset {int(assets.max()) - 1}, but there are rates for {len(rates)}"
-                )
-            each += [assets, amounts, np.concatenate([[0.0], rates])]
-        work = _kernel(self.size >= COMPILE_AT if compiled is None else compiled)
-        return work(*each)
+        """(N,) each: what may be owed and what is owed, at these rates (A,). IndexError for an asset without a rate.
+
+        ``compiled``: None where that is ready.
+        """
+        if self._top >= min(len(powers), len(debts)):
+            have = min(len(powers), len(debts))
+            raise IndexError(f"a position names asset {self._top}, but there are rates for {have}")
+        if compiled:
+            _ready(self.kind)
+        ready = MADE.work if self.kind in MADE.kinds and compiled is not False else None
+        return (ready or _plain)(*self._sides(powers, debts))
+
+    def _sides(self, powers: Floats, debts: Floats) -> Sides:
+        """With the room beyond ``size`` too: compiled code is for arrays without gaps."""
+        (a, b), (n, m) = self._assets, self._amounts
+        return a, n, np.concatenate([[0.0], powers]), b, m, np.concatenate([[0.0], debts]), self.size
 
     def health(self, powers: Floats, debts: Floats, *, compiled: bool | None = None) -> Floats:
         """(N,) health factors: what may be owed over what is owed; infinite without debt."""
@@ -85,11 +113,8 @@ class Positions:
         return np.asarray(np.divide(power, debt, out=np.full(self.size, np.inf), where=debt != 0))
 
 
-Sums = Callable[[Array, Floats, Floats, Array, Floats, Floats], tuple[Floats, Floats]]
-
-
-def _plain(a: Array, n: Floats, rates: Floats, b: Array, m: Floats, owed: Floats) -> tuple[Floats, Floats]:
-    return _side(a, n, rates), _side(b, m, owed)
+def _plain(a: Array, n: Floats, rates: Floats, b: Array, m: Floats, owed: Floats, size: int) -> tuple[Floats, Floats]:
+    return _side(a[:, :size], n[:, :size], rates), _side(b[:, :size], m[:, :size], owed)
 
 
 def _side(assets: Array, amounts: Floats, rates: Floats) -> Floats:
@@ -99,29 +124,28 @@ def _side(assets: Array, amounts: Floats, rates: Floats) -> Floats:
     return total
 
 
-@cache
-def _kernel(compiled: bool) -> Sums:
-    return _made() if compiled and find_spec("numba") is not None else _plain
+@dataclass
+class _Made:
+    """The compiled kernel, the kinds of positions it is ready for, and why there is none."""
+
+    work: Sums | None = None
+    kinds: set[Kind] = field(default_factory=set)
+    why: str = ""
 
 
-def _made() -> Sums:
-    """One pass; the numbers of entries are lengths of tuples, and so constants to the compiler."""
-    import numba
+MADE: Final = _Made()
 
-    def both(a: Any, n: Any, rates: Any, b: Any, m: Any, owed: Any, power: Any, debt: Any, c: Any, d: Any) -> None:
-        for i in range(len(power)):
-            x, y = 0.0, 0.0
-            for k in range(len(c)):
-                x += rates[a[k, i]] * n[k, i]
-            for k in range(len(d)):
-                y += owed[b[k, i]] * m[k, i]
-            power[i], debt[i] = x, y
 
-    kernel = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(both)
+def _ready(kind: Kind) -> str:
+    """Compile for these; what there is now."""
+    try:
+        if MADE.work is None:
+            from keeper.margin.scan.kernels.entries import sums
 
-    def sums(a: Array, n: Floats, rates: Floats, b: Array, m: Floats, owed: Floats) -> tuple[Floats, Floats]:
-        power, debt = np.empty(a.shape[1]), np.empty(a.shape[1])
-        kernel(a, n, rates, b, m, owed, power, debt, (0,) * len(a), (0,) * len(b))
-        return power, debt
-
-    return sums
+            MADE.work = sums
+        none = Positions(*kind[:2], np.dtype(kind[2]).type)
+        MADE.work(*none._sides(np.zeros(0), np.zeros(0)))
+        MADE.kinds.add(kind)
+    except Exception as error:  # slower is better than not at all
+        MADE.why = f"numba does not work here: {error}"
+    return f"plain; {MADE.why}" if MADE.why else "compiled"

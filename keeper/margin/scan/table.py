@@ -6,7 +6,7 @@ kernels take the same per lot, weighted, in float32 (``Lanes``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from keeper.margin import black76, portfolio
 from keeper.margin.black76 import Floats
-from keeper.margin.portfolio import DAY, YEAR, Rules, Smile
+from keeper.margin.portfolio import DAY, YEAR, Rules, Scenarios, Smile, Term
 
 Singles = NDArray[np.float32]
 UNIT: Final = 2.0**-24  # rounding of float32
@@ -108,32 +108,36 @@ class Lanes:
     @cached_property
     def four(self) -> Singles:
         """``pair``, padded to the four lanes of a small vector."""
-        return np.pad(self.pair, ((0, 0), (0, 2)))
+        wide = np.zeros((len(self.pair), 4), np.float32)
+        wide[:, :2] = self.pair
+        return wide
 
 
-def build(inputs: Inputs, rules: Rules) -> Table:
-    """ValueError, naming the series or the underlying, where a price or a value is no number that can be used."""
+Value = Callable[[Inputs, Rules, Floats], Term]  # the rows to value, (K,), with moves (U, S)
+
+
+def build(inputs: Inputs, rules: Rules, value: Value | None = None) -> Table:
+    """ValueError, naming the series or the underlying, where a price or a value is no number that can be used.
+
+    ``value``: None is ``portfolio.term``; another telling of the same.
+    """
     i, at, size = inputs, inputs.rows, len(inputs.under)
     for u in np.flatnonzero(~(i.prices > 0) & ~np.isnan(i.prices)):
         raise ValueError(f"underlying {u} has price {i.prices[u]:g}: nothing can be valued at it")
-    moves = np.stack([rules.stretched(factor, np.inf).scenarios.spot for factor in i.stretch])
-    wide = replace(rules, scenarios=replace(rules.scenarios, spot=moves[i.under[at]]))
-    smiles = _smiles(i.smile, at)
-    t = portfolio.term(
-        i.prices[i.under[at]], i.left[at], i.fixed[at], i.open[at], smiles, i.is_call[at], i.strike[at], wide
-    )
-    bad = ~(np.isfinite(t.worth) & np.isfinite(t.delta) & np.isfinite(t.gain).all(axis=1))
-    for row in np.flatnonzero(bad):
+    moves = np.array([rules.stretched(factor, np.inf).scenarios.spot for factor in i.stretch])
+    t = (value or _valued)(i, rules, moves)
+    if not all(np.isfinite(x).all() for x in (t.worth, t.delta, t.gain)):
+        row = np.flatnonzero(~(np.isfinite(t.worth) & np.isfinite(t.delta) & np.isfinite(t.gain).all(axis=1)))[0]
         raise ValueError(f"{_name(i, int(at[row]))} has no finite value: price {i.prices[i.under[at[row]]]:g}")
-    return Table(
-        inputs,
-        rules,
-        moves,
-        _spread(t.worth, at, size),
-        _spread(t.gain, at, size),
-        _spread(t.delta, at, size),
-        _spread(1.0 - np.asarray(t.confidence), at, size),
-    )
+    each = (t.worth, t.gain, t.delta, 1.0 - np.asarray(t.confidence))
+    return Table(inputs, rules, moves, *(_spread(x, at, size) for x in each))
+
+
+def _valued(i: Inputs, rules: Rules, moves: Floats) -> Term:
+    at, under = i.rows, i.under[i.rows]
+    wide = replace(rules, scenarios=replace(rules.scenarios, spot=moves[under]))
+    market = (i.prices[under], i.left[at], i.fixed[at], i.open[at])
+    return portfolio.term(*market, _smiles(i.smile, at), i.is_call[at], i.strike[at], wide)
 
 
 def _name(i: Inputs, row: int) -> str:
@@ -160,7 +164,8 @@ def lanes(t: Table, lot: float) -> Lanes:
     prices = np.where(np.isnan(t.inputs.prices), 0.0, t.inputs.prices) * lot
     shock = np.zeros((len(prices), width), np.float32)
     shock[:, : len(s.spot)] = s.weight * t.moves
-    pair = np.stack([t.worth * lot, t.delta], axis=1).astype(np.float32)
+    pair = np.empty((len(t.worth), 2), np.float32)
+    pair[:, 0], pair[:, 1] = t.worth * lot, t.delta
     at, under = t.inputs.rows, t.inputs.under[t.inputs.rows]
     each = t.doubt * prices[t.inputs.under] * r.doubt
     most = _most(each[at], under, len(prices))
@@ -190,3 +195,14 @@ def _most(values: Floats, under: NDArray[np.int64], count: int) -> Floats:
 def _cut(r: Rules, u: int) -> float:
     """The largest haircut of assets with this underlying: more than one is rare, and then the screen is careful."""
     return max((float(r.haircuts[a, 0]) for a, of in enumerate(r.asset_of) if of == u), default=0.0)
+
+
+_NONE: Final = np.zeros(0)
+_ROWS: Final = np.zeros(0, np.int64)
+NOBODY: Final = Inputs(
+    _NONE, _NONE, _ROWS, np.zeros(0, np.bool_), _NONE, _NONE, _NONE, _NONE, Smile(*[_NONE] * 5), _ROWS
+)
+NO_RULES: Final = Rules(
+    (1.0, 1.0), (0.0, 0.0), 0.0, 0.0, 0.0, (0.5, 0.5), 1.0, _NONE, (), np.zeros((0, 2)),
+    Scenarios(np.zeros(1), np.zeros(1, np.int64), np.zeros(1), np.ones(1)),
+)  # fmt: skip

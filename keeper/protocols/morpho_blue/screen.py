@@ -8,7 +8,7 @@ itself per operation; ``MARGIN`` covers that a thousand times over, ``SLACK`` th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -66,6 +66,9 @@ class Screen:
         ratio = np.where(debt > 0, limit / np.where(debt > 0, debt, 1.0), np.inf)
         rows = np.argsort(ratio, kind="stable")[:count]
         return [(self._keys[row], float(ratio[row])) for row in rows if np.isfinite(ratio[row])]
+
+    def warming(self) -> Callable[[], str] | None:
+        return self._positions.warming()
 
     def _sums(self, view: View, at: Moment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Per row: what is owed and what may be owed, loan assets; NaN where the market cannot be valued."""

@@ -10,22 +10,25 @@ holders on chain either, and ``refused`` says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from keeper.margin import portfolio
-from keeper.margin.scan import exact, kernels, slack, table
+from keeper.margin.portfolio import Rules
+from keeper.margin.scan import exact, slack, table
 from keeper.margin.scan.blocks import Array, Blocks
 from keeper.margin.scan.kernels import Kernel
+from keeper.margin.scan.kernels.ready import READY
 from keeper.margin.scan.slack import Index
 from keeper.margin.scan.table import Lanes, Singles, Table
 from keeper.model import Key, Moment
 from keeper.ports import View
 from keeper.protocols.options import market
 from keeper.protocols.options.market import Collaterals, Listed, make_rules
+from keeper.protocols.options.params import RiskParams
 from keeper.protocols.options.records import Account, State
 from keeper.protocols.options.risk import Price
 from keeper.protocols.options.store import LOT, Store
@@ -34,6 +37,7 @@ from keeper.units import WAD
 ABSOLUTE: Final = 1e-6  # US dollars: integers of the contract are rounded, by less
 IN_CONTRACTS: Final = LOT / WAD
 INDEX_FROM: Final = 50_000  # accounts; below, a scan of all takes as long as making an index
+WARM_AT: Final = 1_000  # accounts; numpy scans fewer in less than a millisecond
 DENSE: Final = 10  # a scan of all is quicker than a look at one account in so many
 
 __all__ = ["Columns", "make_rules"]
@@ -55,12 +59,13 @@ class Columns:
     kinds = ("account",)
 
     def __init__(self, kernel: Kernel | None = None, *, index_from: int = INDEX_FROM) -> None:
-        """``kernel``: None takes the fastest there is for the size of the book. Books from ``index_from`` accounts on
+        """``kernel``: None takes the fastest that is ready, see ``warming``. Books from ``index_from`` accounts on
         are scanned by their slack where that is enough."""
         self.store = Store()
         self._kernel, self._index_from = kernel, index_from
         self._collaterals: Collaterals = ()
         self._index: tuple[Index, Sequence[int], Listed] | None = None  # with words and listing of its table
+        self._rules: tuple[RiskParams, Rules] | None = None  # what they were made of
         self._changed: set[int] = set()  # rows written to since the index was made
 
     # ── records ──
@@ -97,6 +102,13 @@ class Columns:
                 self.store.again(row, market.units(amounts, now))
 
     # ── screening ──
+
+    def warming(self) -> Callable[[], str] | None:
+        """A book that is not small is worth a second of compiling."""
+        if self._kernel is not None or len(self.store) < WARM_AT:
+            return None
+        READY.want(self.store.blocks)
+        return READY.warm if READY.wants else None
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """Accounts below their requirement at the trigger price and, where that is clamped, at spot too."""
@@ -175,7 +187,7 @@ class Columns:
 
     @property
     def kernel(self) -> Kernel:
-        return self._kernel or kernels.fastest(len(self.store))
+        return self._kernel or READY
 
     def _lanes(self, state: State, at: Moment, mode: Price) -> tuple[Table, Lanes]:
         self._count(state)
@@ -185,7 +197,10 @@ class Columns:
     def table(self, state: State, at: Moment, mode: Price) -> Table:
         """Every series that somebody holds, valued."""
         params = state.params(state.version()).risk
-        return table.build(market.inputs(state, self.store.listing, at, mode, params), make_rules(params))
+        if self._rules is None or self._rules[0] is not params:
+            self._rules = params, make_rules(params)
+        inputs = market.inputs(state, self.store.listing, at, mode, params)
+        return table.build(inputs, self._rules[1], self.kernel.value)
 
     def _some(self, rows: Array, lanes: Lanes) -> Singles:
         """``Scan.lower`` of some rows."""

@@ -1,8 +1,10 @@
 """Table times positions, three ways with one result: the lower end of what each block brings to equity - requirement.
 
-    compiled   numba, one pass, eight legs in registers: three times as fast as the next
+    compiled   numba, one pass, eight legs in registers: several times as fast as the next
     sparse     scipy, one sparse product per expiry
     plain      numpy alone
+
+The first two take a second to get ready, which no block may wait for: see ``ready``.
 
 A block brings worth + collateral - factor loss - X - haircut (``contracts/Risk.sol``). In float32 that is off by at
 most ``tolerance`` of the largest term, which is taken off, so that a block never brings less than it is said to.
@@ -17,17 +19,20 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
-from typing import Final, Protocol
+from typing import Protocol
 
 from keeper.margin.scan.blocks import Blocks, Slice
-from keeper.margin.scan.table import UNIT, Lanes, Singles
-
-COMPILE_AT: Final = 2_000  # blocks from which a second of compiling is well spent
+from keeper.margin.scan.table import UNIT, Lanes, Singles, Value
 
 
 class Kernel(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def value(self) -> Value | None:
+        """How it values series; None is ``portfolio.term``."""
+        ...
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:
         """(B,) US dollars, for all blocks."""
@@ -64,8 +69,3 @@ def installed() -> tuple[str, ...]:
     """Kernels that can be had here, the fastest first."""
     needs = {"compiled": "numba", "sparse": "scipy", "plain": "numpy"}
     return tuple(name for name, library in needs.items() if find_spec(library) is not None)
-
-
-def fastest(blocks: int) -> Kernel:
-    """For so many blocks."""
-    return named(installed()[0] if blocks >= COMPILE_AT else "plain")

@@ -8,7 +8,7 @@ import numpy as np
 
 from keeper.margin.scan.blocks import Blocks, Slice
 from keeper.margin.scan.kernels import tolerance
-from keeper.margin.scan.table import Lanes, Singles
+from keeper.margin.scan.table import Lanes, Singles, Value
 
 CHUNK: Final = 4096  # blocks whose sums fit into the cache
 NO_CAP: Final = np.float32(3e38)
@@ -16,6 +16,7 @@ NO_CAP: Final = np.float32(3e38)
 
 class Plain:
     name = "plain"
+    value: Value | None = None
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:
         return self.some(blocks.used, t)

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from keeper.margin.scan.blocks import CHUNK, Array, Blocks, Slice
 from keeper.margin.scan.kernels.plain import finish
-from keeper.margin.scan.table import Lanes, Singles
+from keeper.margin.scan.table import Lanes, Singles, Value
 
 
 class Plan(NamedTuple):
@@ -23,6 +23,7 @@ class Plan(NamedTuple):
 
 class Sparse:
     name = "sparse"
+    value: Value | None = None
 
     def __init__(self) -> None:
         self._plans: WeakKeyDictionary[Blocks, dict[int, Plan]] = WeakKeyDictionary()
