@@ -338,6 +338,7 @@ class _Both:
     def __init__(self, node: Node, executor: Executor) -> None:
         self.call, self.nonce, self.balance = node.call, node.nonce, node.balance
         self.receipt, self.receipts = node.receipt, node.receipts
+        self.behind = node.behind
         self.send = executor.send
 
 

@@ -108,6 +108,7 @@ class Pending:
 
     target: Address
     data: bytes
+    sender: Address = field(default=bytes(20), compare=False)  # from another it is the same call
 
 
 ChainEvent = BlockBatch | Rollback | Gap | Pending
@@ -314,6 +315,7 @@ class Capital:
     tokens: tuple[int, ...] = ()  # smallest units at hand
     margin: int = 0  # wad of equity that losses may use
     losses: tuple[tuple[int, ...], ...] = ()  # wad, signed, of what we hold: by underlying and scenario
+    places: tuple[Address, ...] = ()  # the contract of each of ``tokens``; protocols share those of one desk
 
 
 class Curve(Protocol):
@@ -460,6 +462,7 @@ class TxIntent:
     valid_until: int  # timestamp; never sent or replaced after it
     purpose: str  # "bid options 0xabc…/0", for people
     at: Moment | None = None  # when it is expected to execute, and is simulated; None: in the pending block
+    behind: tuple[Pending, ...] = ()  # calls that are not mined yet and that it relies on: simulated behind them
     subject: str = ""  # what it acts on, "options account 0xabc": one open intent and one retry budget each; "": none
     urgent: bool = True  # False: housekeeping, which leaves the last free slot to what is urgent
     route: Route | None = None  # None: as the settings say

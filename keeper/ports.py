@@ -183,6 +183,19 @@ class Audited(Protocol):
         ...
 
 
+@runtime_checkable
+class Ahead(Protocol):
+    """An adapter that can say what comes next, and value little of much quickly."""
+
+    def expected(self, view: View, at: Moment) -> Iterable[Pending]:
+        """Calls that nobody has seen yet, but that the rules of whoever makes them ask for by ``at``."""
+        ...
+
+    def against(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
+        """What can be done to these accounts because they are unhealthy, and nothing else of ``opportunities``."""
+        ...
+
+
 class Strategy(Protocol):
     """A pure function of what it is shown."""
 
@@ -243,6 +256,17 @@ class StateReader(Protocol):
         ...
 
     async def balance(self, address: Address) -> int: ...
+
+
+@runtime_checkable
+class Bundled(Protocol):
+    """A reader that can run a call behind others in one block."""
+
+    async def behind(
+        self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment
+    ) -> Simulation:
+        """On the state after ``block``, as if all were executed ``at``, in order; those ``before`` may fail."""
+        ...
 
 
 class Sent(Protocol):

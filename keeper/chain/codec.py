@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from keeper.errors import NodeUnavailable
-from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment
+from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Pending
 
 WORD_LIMIT = 2**256
 
@@ -94,6 +94,14 @@ def placed_log(value: Any) -> PlacedLog:
     return PlacedLog(
         quantity(get("blockNumber"), "log.blockNumber"), octets(get("blockHash"), "log.blockHash", 32), log
     )
+
+
+def pending(tx: dict[str, Any]) -> Pending | None:
+    """A transaction that is not mined yet, as a call; None when it makes a contract."""
+    if not (to := tx.get("to")):
+        return None
+    data = octets(tx.get("input", tx.get("data", "0x")), "transaction.input")
+    return Pending(octets(to, "transaction.to", 20), data, octets(tx.get("from"), "transaction.from", 20))
 
 
 # ─── out ──────────────────────────────────────────────────────────────────────────────────────────

@@ -149,9 +149,7 @@ class Node:
         if not isinstance(sent, list):
             raise malformed("block.transactions")
         found = (codec.record(tx, "transaction") for tx in sent)
-        calls = ((tx.get("to"), tx.get("input", tx.get("data", "0x"))) for tx in found)
-        seen = (Pending(octets(to, "to", 20), octets(data, "input")) for to, data in calls if to)
-        return [one for one in seen if one.target in targets]
+        return [one for one in map(codec.pending, found) if one is not None and one.target in targets]
 
     async def logs(self, filters: Sequence[LogFilter], block_hash: Hash) -> tuple[Log, ...]:
         return (await self.contents(await self.header(block_hash), filters, ())).logs
@@ -205,6 +203,19 @@ class Node:
         if at is not None:
             params += [{}, codec.overrides(at)]
         return _outcome(*await self._rpc.batch([("eth_call", params)]))
+
+    async def behind(
+        self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment
+    ) -> Simulated:
+        """``eth_simulateV1``; on a node that has none, in the block that it would make now."""
+        calls = [codec.transaction(Call(one.target, one.data), one.sender) for one in before]
+        block_calls = {"blockOverrides": codec.overrides(at), "calls": [*calls, codec.transaction(call, sender)]}
+        question = {"blockStateCalls": [block_calls], "validation": False}
+        try:
+            answer = await self._rpc.call("eth_simulateV1", question, codec.at_hash(block))
+        except RpcError:
+            return await self.call(call, sender, None)
+        return _last_of(answer)
 
     async def reread(self, reading: Reading, block: Hash) -> bytes:
         """The answer to a call to code that need not be deployed (state override of ``eth_call``)."""
@@ -309,6 +320,22 @@ def _outcome(answer: Any) -> Simulated:
     if isinstance(answer, RpcError) and (answer.number == 3 or any(word in answer.message.lower() for word in FAILED)):
         return Simulated(False, answer.data)
     return Simulated(True, octets(_settle([answer])[0], "eth_call"))
+
+
+def _last_of(answer: Any) -> Simulated:
+    """The last call of the last block."""
+    blocks = codec.array(answer, "simulation")
+    calls = codec.array(codec.record(blocks[-1], "simulation").get("calls"), "simulation.calls") if blocks else []
+    if not calls:
+        raise malformed("simulation.calls")
+    last = codec.record(calls[-1], "simulation.call")
+    ok = quantity(last.get("status"), "simulation.status") == 1
+    error = last.get("error") or {}
+    said = last.get("returnData") or "0x"
+    if not ok and said == "0x" and isinstance(error, dict):
+        said = error.get("data") or "0x"
+    gas = quantity(last.get("gasUsed", "0x0"), "simulation.gasUsed")
+    return Simulated(ok, octets(said, "simulation.returnData"), gas)
 
 
 def _logs_of(header: Header, answers: Iterable[Any]) -> tuple[Log, ...]:

@@ -10,7 +10,7 @@ from keeper.bootstrap import Keeper
 from keeper.cli import running, setup
 from keeper.cli.looking import Seen, looked
 from keeper.cli.output import emit, table, usd
-from keeper.core.kernel import Desk
+from keeper.core.desk import Desk
 from keeper.errors import NotFound
 from keeper.model import Key
 from keeper.settings import Settings

@@ -27,6 +27,7 @@ class Attempt:
     decided: int  # block
     mined: int | None = None  # block at which we heard that its nonce was used; None while it may still be mined
     told: bool = False  # as an outcome: a reorg does not make a second one
+    early: bool = False  # it relies on calls that are not mined: when those fail it, that says nothing about it
 
 
 @dataclass
@@ -35,8 +36,8 @@ class Attempts:
     _failed: dict[bytes, tuple[int, ...]] = field(default_factory=dict)  # opportunity -> blocks in which it failed
     _resting: dict[bytes, int] = field(default_factory=dict)  # opportunity -> last block in which it rests
 
-    def begin(self, intent: bytes, opportunity: Opportunity, block: int) -> None:
-        self._open[intent] = Attempt(opportunity, block)
+    def begin(self, intent: bytes, opportunity: Opportunity, block: int, *, early: bool = False) -> None:
+        self._open[intent] = Attempt(opportunity, block, early=early)
 
     def get(self, intent: bytes) -> Attempt | None:
         return self._open.get(intent)
@@ -62,7 +63,7 @@ class Attempts:
         match event:
             case TxEvent(state=TxState.ABANDONED, why=why):
                 del self._open[event.intent]
-                if why not in PASSING:
+                if why not in PASSING and not attempt.early:
                     self._fail(attempt.opportunity.id, block)
             case TxEvent(state=TxState.INCLUDED, receipt=receipt):
                 attempt.mined = block

@@ -25,6 +25,11 @@ class Foreseen:
         while len(self._calls) > MOST:
             del self._calls[next(iter(self._calls))]
 
+    @property
+    def calls(self) -> tuple[Pending, ...]:
+        """In the order in which they were seen."""
+        return tuple(self._calls)
+
     def forget(self, block: int) -> None:
         self._calls = {call: seen for call, seen in self._calls.items() if seen > block - PATIENCE}
 

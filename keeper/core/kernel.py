@@ -11,20 +11,22 @@ The shell calls them in that order for every block; what it must do comes back a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import replace
+from itertools import islice
+from typing import Final, TypeVar
 
-from keeper.core import health, planner, scanner
+from keeper.core import health, planner, scanner, telling
 from keeper.core.attempts import Attempt, Attempts
 from keeper.core.book import DEPTH, Book
+from keeper.core.desk import Desk, Look, against, decide
 from keeper.core.foreseen import Foreseen
 from keeper.core.ledger import Ledger
 from keeper.core.planner import Limits
 from keeper.core.rivals import Rivals
-from keeper.errors import AdapterFault, Broken
+from keeper.core.table import FAULTS, Failed, Side, Table
+from keeper.errors import Broken
 from keeper.model import (
     Address,
-    Bid,
     BlockBatch,
     BlockRef,
     Call,
@@ -35,7 +37,6 @@ from keeper.model import (
     Gap,
     HealthReport,
     Interests,
-    Liquidate,
     Moment,
     Opportunity,
     Outcome,
@@ -51,29 +52,13 @@ from keeper.model import (
     TxState,
     Wait,
 )
-from keeper.ports import Adapter, Audited, Strategy, View
+from keeper.ports import Adapter, Audited, Strategy
 
+T = TypeVar("T")
 Plan = tuple[Decision, TxIntent | None]
 RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
 AUDITED: Final = 32  # accounts that are read again at each head
 TO_A_CALL: Final = 500  # accounts, when all are
-FAULTS: Final = (AdapterFault, ArithmeticError, LookupError, TypeError, ValueError)
-
-
-@dataclass
-class Desk:
-    """One protocol with its book and the strategies that may act on it."""
-
-    adapter: Adapter
-    book: Book
-    strategies: Sequence[Strategy]
-    paused: str = ""  # why, when the adapter has failed
-    resumes: int = 0  # block from which a paused one is tried again
-    shown: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # what is on offer -> last decision logged
-    unhealthy: dict[int, HealthReport] = field(default_factory=dict)
-
-    def holdings(self) -> dict[str, int]:
-        return {f"{self.adapter.name} {place}": h.amount for place, h in self.adapter.holdings(self.book).items()}
 
 
 class Kernel:
@@ -131,11 +116,11 @@ class Kernel:
             try:
                 facts = desk.book.apply(batch)
             except FAULTS as error:
-                raise Broken(f"{desk.adapter.name} cannot read block {batch.ref.number}: {error}") from error
-            seen += ((desk.adapter.name, fact) for fact in facts)
+                raise Broken(f"{desk.name} cannot read block {batch.ref.number}: {error}") from error
+            seen += ((desk.name, fact) for fact in facts)
             for fact in facts:
                 self._facts.setdefault(fact.tx_hash, (batch.ref.number, []))[1].append((desk, fact))
-                yield Record(batch.ref.number, "chain.fact", _fact(desk, fact))
+                yield Record(batch.ref.number, "chain.fact", telling.fact(desk.name, fact))
             self.ledger.change(batch.ref.number, before, desk.holdings(), "event")
         self.ref = batch.ref
         self._rivals.block(batch.ref.number, seen, {desk.adapter.desk for desk in self.desks if desk.adapter.desk})
@@ -172,7 +157,7 @@ class Kernel:
         o, receipt = attempt.opportunity, event.receipt
         won = event.state is TxState.CONFIRMED and receipt is not None and receipt.ok
         facts = self._facts.get(receipt.tx_hash, (0, []))[1] if receipt else []
-        mine = [fact for desk, fact in facts if desk.adapter.name == o.protocol]
+        mine = [fact for desk, fact in facts if desk.name == o.protocol]
         brought = self._desk(o.protocol).adapter.realised(o, mine)
         why = None if won else self._why_lost(attempt, event)
         self._rivals.ended(o, won, why)
@@ -187,7 +172,7 @@ class Kernel:
             return event.why or Reason.NOT_INCLUDED
         o = attempt.opportunity
         since = (seen for number, seen in self._facts.values() if number > attempt.decided)
-        facts = (fact for seen in since for desk, fact in seen if desk.adapter.name == o.protocol)
+        facts = (fact for seen in since for desk, fact in seen if desk.name == o.protocol)
         names = {fact.name for fact in facts if fact.key == o.key}
         if "sold" in names or "liquidated" in names:
             return Reason.OUTBID
@@ -196,7 +181,7 @@ class Kernel:
     def _told(self, event: TxEvent) -> Mapping[str, object]:
         attempt, fields = self._attempts.get(event.intent), dict[str, object](intent=event.intent)
         if attempt is not None:
-            fields["purpose"] = _name(attempt.opportunity)
+            fields["purpose"] = telling.name(attempt.opportunity)
         if event.receipt is not None:
             fields |= {"tx": event.receipt.tx_hash, "ok": event.receipt.ok, "gas_used": event.receipt.gas_used}
         if event.why is not None:
@@ -207,7 +192,7 @@ class Kernel:
         return fields
 
     def _desk(self, protocol: str) -> Desk:
-        return next(desk for desk in self.desks if desk.adapter.name == protocol)
+        return next(desk for desk in self.desks if desk.name == protocol)
 
     def warming(self) -> list[Callable[[], str]]:
         """What is worth compiling before a block waits for it."""
@@ -252,91 +237,144 @@ class Kernel:
 
     def decide(self) -> list[Effect]:
         """All that should be done now; to be called at the head of the chain only."""
-        effects = list[Effect]()
-        for desk in self.desks:
-            if desk.paused and self.ref.number < desk.resumes:
-                continue
+        at, effects = self.moment(), list[Effect]()
+        awake = [desk for desk in self.desks if not desk.paused or self.ref.number >= desk.resumes]
+        looks = self._each(awake, lambda desk: self._look(desk, at), effects)
+        plans = self._planned(looks, at, self._busy(), effects)
+        kept = [look for look in looks if look.desk.name in plans]
+        early = self._ahead(kept, at, plans, effects)
+        for look in kept:
+            if (name := look.desk.name) in early:  # else it failed in between: nothing of it is done
+                effects += self._resume(look.desk)
+                effects += self._speak(look.desk, look.reports, plans[name])
+                effects += self._act(early[name])
+        return effects
+
+    def glimpse(self) -> list[Effect]:
+        """What the calls that were seen pending since the last head make possible, behind them in the same block."""
+        at, effects = self.moment(), list[Effect]()
+        awake = [desk for desk in self.desks if not desk.paused]
+        known = [Look(desk, desk.book, list(desk.unhealthy.values()), []) for desk in awake]
+        for plans in self._ahead(known, at, {}, effects).values():
+            effects += self._act(plans)
+        return effects
+
+    def _busy(self) -> list[Opportunity]:
+        return [attempt.opportunity for attempt in self.inflight.values()]
+
+    def _each(self, desks: Iterable[Desk], work: Callable[[Desk], T | None], effects: list[Effect]) -> list[T]:
+        """Work that may fail, of each protocol apart. Nothing has happened yet when it does."""
+        found = list[T]()
+        for desk in desks:
             try:
-                thought = self._think(desk, self.moment())
-                early = self._think_ahead(desk, self.moment(), *thought)
+                done = work(desk)
             except FAULTS as error:
                 effects += self._pause(desk, f"{type(error).__name__}: {error}")
             else:
-                effects += self._resume(desk)
-                effects += self._speak(desk, *thought)
-                effects += self._act(early)
-        return effects
+                found += () if done is None else (done,)
+        return found
 
     def _pause(self, desk: Desk, why: str) -> Iterator[Effect]:
         """Nothing of what it wanted this time is done; it is tried again after a while."""
         if why != desk.paused:
-            yield Record(self.ref.number, "protocol.paused", {"protocol": desk.adapter.name, "why": why})
+            yield Record(self.ref.number, "protocol.paused", {"protocol": desk.name, "why": why})
         desk.paused, desk.resumes = why, self.ref.number + RETRY
 
     def _resume(self, desk: Desk) -> Iterator[Effect]:
         if desk.paused:
-            yield Record(self.ref.number, "protocol.resumed", {"protocol": desk.adapter.name})
+            yield Record(self.ref.number, "protocol.resumed", {"protocol": desk.name})
         desk.paused = ""
 
-    def _think(self, desk: Desk, at: Moment) -> tuple[list[HealthReport], list[Plan]]:
-        """Everything that may fail. Nothing has happened yet when it does."""
-        busy = [attempt.opportunity for attempt in self.inflight.values()]
+    def _look(self, desk: Desk, at: Moment) -> Look:
         reports = health.condemned(desk.adapter, desk.book, at)
-        return reports, self._plans(desk, desk.book, desk.adapter.opportunities(desk.book, reports, at), at, busy)
+        return Look(desk, desk.book, reports, self._wanted(desk, desk.adapter.opportunities(desk.book, reports, at)))
 
-    def _plans(
-        self, desk: Desk, view: View, found: Iterable[Opportunity], at: Moment, busy: Sequence[Opportunity]
-    ) -> list[Plan]:
-        ranked = scanner.rank(map(self._rivals.expect, found), {o.id for o in busy}, self._attempts.resting)
-        wanted = [_decide(desk.strategies, o) for o in ranked]
-        chosen = planner.choose(wanted, desk.adapter, view, at, busy, self._limits)
-        return [(decision, self._intent(desk, decision, at)) for decision in chosen]
+    def _wanted(self, desk: Desk, found: Iterable[Opportunity]) -> list[Decision]:
+        busy = {o.id for o in self._busy()}
+        ranked = scanner.rank(map(self._rivals.expect, found), busy, self._attempts.resting)
+        return [decide(desk.strategies, o) for o in ranked]
 
-    def _think_ahead(
-        self, desk: Desk, at: Moment, reports: Sequence[HealthReport], plans: Sequence[Plan]
-    ) -> list[Plan]:
+    def _planned(
+        self, looks: Sequence[Look], at: Moment, busy: Sequence[Opportunity], effects: list[Effect]
+    ) -> dict[str, list[Plan]]:
+        """One set for all protocols together; one that fails meanwhile has none, and the others are planned without."""
+        looks = list(looks)
+        while looks:
+            try:
+                table = Table({look.desk.name: Side(look.desk.adapter, look.view) for look in looks}, at)
+                wanted = [decision for look in looks for decision in look.wanted]
+                chosen = iter(planner.choose(wanted, table, at, busy, self._limits))
+            except Failed as failed:
+                effects += self._pause(self._desk(failed.protocol), failed.why)
+                looks = [look for look in looks if look.desk.name != failed.protocol]
+            else:
+                return self._written(
+                    {look.desk.name: list(islice(chosen, len(look.wanted))) for look in looks}, at, effects
+                )
+        return {}
+
+    def _written(
+        self, chosen: Mapping[str, Sequence[Decision]], at: Moment, effects: list[Effect]
+    ) -> dict[str, list[Plan]]:
+        def plans(desk: Desk) -> tuple[str, list[Plan]]:
+            return desk.name, [(decision, self._intent(desk, decision, at)) for decision in chosen[desk.name]]
+
+        return dict(self._each([desk for desk in self.desks if desk.name in chosen], plans, effects))
+
+    def _ahead(
+        self, looks: Sequence[Look], at: Moment, plans: Mapping[str, Sequence[Plan]], effects: list[Effect]
+    ) -> dict[str, list[Plan]]:
         """What can be done only once the calls that we saw pending are mined; for the same block, behind them.
 
         Where blocks are not first come, first served, ours may come before them and revert: ``Costs.failure``.
         """
+        by = {look.desk.name: look for look in looks}
+        busy = self._busy()
+        busy += (d.opportunity for each in plans.values() for d, intent in each if intent is not None)
+        found = self._each((look.desk for look in looks), lambda d: self._look_ahead(by[d.name], at), effects)
+        early = self._planned([look for look in found if look.wanted], at, busy, effects)
+        done = {look.desk.name: list[Plan]() for look in found}
+        calls = self._foreseen.calls
+        for name, each in early.items():
+            done[name] = [(d, replace(intent, behind=calls)) for d, intent in each if intent is not None]
+        failed = {look.desk.name for look in found if look.wanted} - early.keys()
+        return {name: each for name, each in done.items() if name not in failed}
+
+    def _look_ahead(self, look: Look, at: Moment) -> Look:
+        desk, nothing = look.desk, replace(look, wanted=[])
         view = self._foreseen.view(desk.adapter, desk.book, at)
         if view is None:
-            return []
-        known = {report.key for report in reports}
+            return nothing
+        known = {report.key for report in look.reports}
         new = [r for r in health.condemned(desk.adapter, desk.book, at, view) if r.key not in known]
         if not new:
-            return []
-        busy = [attempt.opportunity for attempt in self.inflight.values()]
-        busy += (decision.opportunity for decision, intent in plans if intent is not None)
-        keys = {report.key for report in new}
-        found = (o for o in desk.adapter.opportunities(view, new, at) if o.key in keys)
-        later = self._plans(desk, view, found, at, busy)
-        return [(decision, replace(intent, at=None)) for decision, intent in later if intent is not None]
+            return nothing
+        return Look(desk, view, new, self._wanted(desk, against(desk.adapter, view, new, at)))
 
     def _act(self, plans: Sequence[Plan]) -> Iterator[Effect]:
         """Actions only: what is not done yet will be seen again when the update is mined."""
         for decision, intent in plans:
             if intent is not None:
-                o = decision.opportunity
-                yield Record(self.ref.number, f"decision.{_said(decision)[0]}", {**_decided(decision), "pending": True})
-                self._attempts.begin(intent.id, o, self.ref.number)
+                said, o = telling.said(decision)[0], decision.opportunity
+                yield Record(self.ref.number, f"decision.{said}", {**telling.decided(decision), "pending": True})
+                self._attempts.begin(intent.id, o, self.ref.number, early=True)
                 yield Send(intent)
 
     def _intent(self, desk: Desk, decision: Decision, at: Moment) -> TxIntent | None:
         if isinstance(decision, Wait | Skip):
             return None
         call = self._wrap(desk.adapter.calls(decision), at.timestamp + self._limits.horizon)
-        return planner.intent(decision, call, at, self._limits, _name)
+        return planner.intent(decision, call, at, self._limits, telling.name)
 
     def _speak(self, desk: Desk, reports: Sequence[HealthReport], plans: Sequence[Plan]) -> Iterator[Effect]:
         """The decisions that are new, and what is to be sent. What is no longer on offer is forgotten."""
         yield from self._health(desk, reports)
         self._rivals.watch(self.ref.number + 1, [d.opportunity for d, _ in plans])
-        before, desk.shown = desk.shown, {d.opportunity.id: _said(d) for d, _ in plans}
+        before, desk.shown = desk.shown, {d.opportunity.id: telling.said(d) for d, _ in plans}
         for decision, intent in plans:
             o = decision.opportunity
             if before.get(o.id) != desk.shown[o.id]:
-                yield Record(self.ref.number, f"decision.{desk.shown[o.id][0]}", _decided(decision))
+                yield Record(self.ref.number, f"decision.{desk.shown[o.id][0]}", telling.decided(decision))
             if intent is not None:
                 self._attempts.begin(intent.id, o, self.ref.number)
                 yield Send(intent)
@@ -350,41 +388,3 @@ class Kernel:
         for gone in sorted(desk.unhealthy.keys() - now.keys()):
             yield Record(self.ref.number, "account.healthy", {"account": f"0x{gone:x}"})
         desk.unhealthy = now
-
-
-def _decide(strategies: Sequence[Strategy], o: Opportunity) -> Decision:
-    """The first strategy whose business it is; a refusal that the adapter knows of comes before any."""
-    if o.refusal is not None:
-        return Skip(o, o.refusal)
-    answers = (strategy.decide(o) for strategy in strategies)
-    return next((answer for answer in answers if answer is not None), Skip(o, Reason.ACCOUNT_IGNORED))
-
-
-# ─── what is logged ───────────────────────────────────────────────────────────────────────────────
-
-
-def _name(o: Opportunity) -> str:
-    return f"{o.kind} {o.protocol} 0x{o.key.id:x}"
-
-
-def _fact(desk: Desk, fact: Fact) -> Mapping[str, object]:
-    head = {"protocol": desk.adapter.name, "name": fact.name, "key": f"{fact.key.kind} 0x{fact.key.id:x}"}
-    return {**head, "who": fact.who, "tx": fact.tx_hash, **fact.amounts}
-
-
-def _said(decision: Decision) -> tuple[str, str]:
-    why = decision.why if isinstance(decision, Wait | Skip) else ""
-    return type(decision).__name__.lower(), str(why)
-
-
-def _decided(decision: Decision) -> Mapping[str, object]:
-    o = decision.opportunity
-    costs = {f"cost_{name}": getattr(o.costs, name) for name in o.costs.__slots__}
-    fields = {"opportunity": o.id, "kind": o.kind, "account": f"0x{o.key.id:x}", "gain": o.gain, "net": o.net}
-    fields |= {"chance": o.chance, "expected": o.expected}
-    extra: dict[str, object] = {"why": decision.why} if isinstance(decision, Wait | Skip) else {}
-    if isinstance(decision, Wait):
-        extra["until"] = decision.until
-    if isinstance(decision, Bid | Liquidate):
-        extra["floor"] = decision.floor
-    return {**fields, **costs, **o.evidence, **extra}

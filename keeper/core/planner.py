@@ -3,8 +3,10 @@
 Upkeep comes first. Of the rest, the set with the highest expected profit is taken (``selection.py``), on a linear
 picture of own capital: what a bid may lose counts, what it may gain does not, because any of them may be lost to a
 rival. Bids that wait for a better price compete for capital too, at what they are expected to bring then: a poor
-purchase does not take what a better one will need soon. The adapter then judges the set exactly, and what the picture
+purchase does not take what a better one will need soon. The adapters then judge the set exactly, and what the picture
 refused is offered to that exact judgement too.
+
+All protocols sit at one table (``table.py``): one set is chosen for all of them.
 """
 
 from __future__ import annotations
@@ -13,26 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from keeper.core.scanner import DUTIES, UNPAID, UPKEEP, later
-from keeper.core.selection import Item, Room, Selected, Worst, select
-from keeper.model import (
-    Action,
-    Call,
-    Capital,
-    Decision,
-    Kind,
-    Moment,
-    Needs,
-    Opportunity,
-    Reason,
-    Skip,
-    TxIntent,
-    Wait,
-)
-from keeper.ports import Adapter, View
+from keeper.core.scanner import DUTIES, UNPAID, UPKEEP
+from keeper.core.selection import Item, Room, Selected, select
+from keeper.core.table import Table, gas_limit
+from keeper.model import Action, Call, Decision, Kind, Moment, Opportunity, Reason, Skip, TxIntent, Wait
 
 TX_GAS: Final = 2**24  # most gas of one transaction (EIP-7825)
-OVERHEAD: Final = 60_000  # units for the call through the desk
 TRIES: Final = 8  # exact judgements of what the linear picture refused
 
 
@@ -48,20 +36,16 @@ class Limits:
 
 
 def choose(
-    decisions: Sequence[Decision],
-    adapter: Adapter,
-    view: View,
-    at: Moment,
-    inflight: Sequence[Opportunity],
-    limits: Limits,
+    decisions: Sequence[Decision], table: Table, at: Moment, inflight: Sequence[Opportunity], limits: Limits
 ) -> list[Decision]:
     """The same decisions in the same order; actions that are not in the best set become skips.
 
-    ``inflight`` is what is on its way already, of all protocols: it takes slots, gas and capital like the rest.
+    They may be of any protocol at the table. ``inflight`` is what is on its way already, of all protocols: it takes
+    slots, gas and capital like the rest. Raises ``table.Failed`` when an adapter does.
     """
-    plan = _Plan(adapter, view, at, list(inflight), limits)
+    plan = _Plan(table, at, list(inflight), limits)
     wanted = [d.opportunity for d in decisions if not isinstance(d, Wait | Skip)]
-    plan.upkeep([o for o in wanted if o.kind in UPKEEP])
+    plan.upkeep(sorted((o for o in wanted if o.kind in UPKEEP), key=lambda o: UPKEEP.index(o.kind)))
     plan.best([o for o in wanted if o.kind not in UNPAID], [d for d in decisions if isinstance(d, Wait)])
     plan.upkeep([o for o in wanted if o.kind in DUTIES])
     return [d if isinstance(d, Wait | Skip) else plan.verdict(d) for d in decisions]
@@ -69,8 +53,7 @@ def choose(
 
 @dataclass
 class _Plan:
-    adapter: Adapter
-    view: View
+    table: Table
     at: Moment
     chosen: list[Opportunity]
     limits: Limits
@@ -94,7 +77,7 @@ class _Plan:
             self._admit(o, self._alone(o) or self._too_much([o]))
 
     def _admit(self, o: Opportunity, why: Reason | None) -> None:
-        if why is None and not self._affordable([o]):
+        if why is None and not self.table.affordable(self.chosen, [o]):
             why = Reason.CAPITAL_RESERVED
         if why is None:
             self._take([o])
@@ -117,56 +100,37 @@ class _Plan:
                 self.refused[o.id] = why
         if not able:
             return
-        capital = self.adapter.capital(self.view, self.at)
-        items, room = [_item(o, capital) for o in able], self._room(capital)
-        soon = [_reserved(d, capital) for d in waiting]
+        gas = self.limits.block_gas - sum(map(gas_limit, self.chosen))
+        room = self.table.room(self.chosen, gas, self.limits.max_inflight - len(self.chosen))
+        items, soon = [self.table.item(o) for o in able], [self.table.reserved(d) for d in waiting]
         found = select([*items, *soon], room)
         kept = [soon[i - len(able)] for i in found.chosen if i >= len(able)]
         self._take(self._exact([able[i] for i in found.chosen if i < len(able)]))
         left = [(o, item) for o, item in zip(able, items, strict=True) if o.id not in self.taken]
         for o, item in left:
-            if why := self._waits(item, kept, [_item(c, capital) for c in self._mine()], capital):
+            if why := self._waits(item, kept):
                 self.refused[o.id] = why
         self._rest([o for o, _ in left if o.id not in self.refused])
         for o, item in zip(able, items, strict=True):
             if o.id not in self.taken:
                 self.prices[o.id] = _displaced(item, room, found)
 
-    def _waits(self, item: Item, kept: Sequence[Item], taken: Sequence[Item], capital: Capital) -> Reason | None:
+    def _waits(self, item: Item, kept: Sequence[Item]) -> Reason | None:
         """Why one that would fit beside the others is left out: for what comes later on it, or for other bids."""
         if any(later.group == item.group for later in kept):
             return Reason.NO_EDGE
         if not kept or self._too_much_gas(item):
             return None
-        room = Room(capital.tokens, capital.losses, capital.margin)
-        bare = [replace(i, uses=i.uses[2:]) for i in (*taken, item)]
-        return Reason.CAPITAL_RESERVED if room.fits(bare) else None
+        return Reason.CAPITAL_RESERVED if self.table.capital_fits(self.chosen, item) else None
 
     def _too_much_gas(self, item: Item) -> bool:
         gas, slots = sum(map(gas_limit, self.chosen)) + item.uses[0], len(self.chosen) + 1
         return gas > self.limits.block_gas or slots > self.limits.max_inflight
 
-    def _mine(self) -> list[Opportunity]:
-        return [c for c in self.chosen if c.protocol == self.adapter.name]
-
-    def _room(self, capital: Capital) -> Room:
-        """What is left beside what is chosen already."""
-        mine = [_item(c, capital) for c in self._mine()]
-        gas = self.limits.block_gas - sum(map(gas_limit, self.chosen))
-        slots = self.limits.max_inflight - len(self.chosen)
-        tokens = [have - sum(i.uses[2 + t] for i in mine) for t, have in enumerate(capital.tokens)]
-        losses = tuple(
-            tuple(base + sum(i.losses[u][s] for i in mine if i.losses) for s, base in enumerate(row))
-            for u, row in enumerate(capital.losses)
-        )
-        base = sum(max(0, *row) for row in losses)  # where even that is too much, what loses nothing may still be done
-        rows = (max(0, gas), max(0, slots), *(max(0, t) for t in tokens))
-        return Room(rows, losses, max(capital.margin, base))
-
     def _exact(self, wanted: Sequence[Opportunity]) -> list[Opportunity]:
-        """As many as the adapter can really afford together; the least worth their gas go first."""
+        """As many as the adapters can really afford together; the least worth their gas go first."""
         kept = sorted(wanted, key=lambda o: (-o.per_gas, o.id))
-        while kept and not self._affordable(kept):
+        while kept and not self.table.affordable(self.chosen, kept):
             kept.pop()
         return kept
 
@@ -203,33 +167,6 @@ class _Plan:
         full = len(together) > self.limits.max_inflight or sum(map(gas_limit, together)) > self.limits.block_gas
         return Reason.SET_NOT_CHOSEN if full else None
 
-    def _affordable(self, more: Sequence[Opportunity]) -> bool:
-        """Nothing may leave less than nothing of own capital, unless it leaves no less than there was before."""
-        mine = self._mine()
-        left = self.adapter.afford(self.view, [*mine, *more], self.at)
-        return left >= 0 or left >= self.adapter.afford(self.view, mine, self.at)
-
-
-def _item(o: Opportunity, capital: Capital) -> Item:
-    """Rows: gas, slots, then the tokens of the protocol."""
-    tokens = o.needs.tokens or (0,) * len(capital.tokens)
-    return Item(o.expected, o.key, (gas_limit(o), 1, *tokens), _losses(o.needs, capital.losses))
-
-
-def _reserved(d: Wait, capital: Capital) -> Item:
-    """A bid that waits: worth what it is expected to bring then; it takes capital, but no gas and no slot yet."""
-    item = _item(d.opportunity, capital)
-    return replace(item, value=later(d.opportunity, d.until), uses=(0, 0, *item.uses[2:]))
-
-
-def _losses(needs: Needs, like: Worst) -> Worst:
-    """In the shape of the own ones. One that was decided under other scenarios takes its margin in all of them."""
-    if not needs.losses and needs.margin <= 0:
-        return ()
-    if [len(row) for row in needs.losses] == [len(row) for row in like]:
-        return needs.losses
-    return tuple((max(0, needs.margin) if u == 0 else 0,) * len(row) for u, row in enumerate(like))
-
 
 def _displaced(item: Item, room: Room, found: Selected) -> int:
     """What the things it would use are worth elsewhere, at the prices of the set, usd (wad). Linear, so about."""
@@ -255,11 +192,6 @@ def intent(action: Action, call: Call, at: Moment, limits: Limits, name: Callabl
         subject=f"{o.protocol} {o.key.kind} 0x{o.key.id:x}",
         urgent=o.kind not in (Kind.TOP_UP, Kind.HEDGE, *DUTIES),
     )
-
-
-def gas_limit(o: Opportunity) -> int:
-    """Half again what it is expected to take; what is not used costs nothing."""
-    return o.needs.gas * 3 // 2 + OVERHEAD
 
 
 def _highest_fee(o: Opportunity, at: Moment, limits: Limits) -> int:

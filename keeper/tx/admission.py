@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from keeper.model import BlockRef, Moment, Reason, Route, TxIntent
-from keeper.ports import Simulation
+from keeper.ports import Bundled, Simulation
 from keeper.tx import fees, nonces
 from keeper.tx.answers import Answer
 from keeper.tx.fees import Fees
@@ -106,7 +106,11 @@ class Admission:
     async def _simulate(self, intent: TxIntent, head: BlockRef) -> Simulation | None:
         if not self._lane.settings.simulate:
             return None
-        state = None if intent.at is None else head.hash
+        if intent.behind and intent.at and isinstance(self._lane.node, Bundled):
+            return await self._lane.node.behind(
+                intent.behind, intent.call, self._lane.signer.address, head.hash, intent.at
+            )
+        state = None if intent.at is None or intent.behind else head.hash
         return await self._lane.node.call(intent.call, self._lane.signer.address, state, at=intent.at)
 
     def _next_nonce(self, mined: int) -> int:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from keeper.core.attempts import Attempts
-from keeper.core.planner import Limits, choose, gas_limit
+from keeper.core.planner import Limits, choose
 from keeper.core.rivals import BINS, Odds
 from keeper.core.scanner import rank
+from keeper.core.table import Side, Table, gas_limit
 from keeper.model import (
     BlockRef,
     Capital,
@@ -79,9 +80,13 @@ def made(n: int, gain: int, *, kind: Kind = Kind.LIQUIDATE, margin: int = 0, **m
     return Opportunity(*plain, evidence=evidence, **more)
 
 
+def alone(house: House) -> Table:
+    return Table({"house": Side(cast(Adapter, house), VIEW)}, AT)
+
+
 def done(decisions: Sequence[Decision], house: House, limits: Limits, busy: Sequence[Opportunity] = ()) -> list[Any]:
     """True, or the reason why not, of each."""
-    chosen = choose(decisions, cast(Adapter, house), VIEW, AT, busy, limits)
+    chosen = choose(decisions, alone(house), AT, busy, limits)
     assert [d.opportunity.id for d in chosen] == [d.opportunity.id for d in decisions]
     return [d.why if isinstance(d, Skip) else True for d in chosen]
 
@@ -154,7 +159,7 @@ def test_expected_profit_decides_not_what_winning_would_bring() -> None:
 
 def test_what_was_not_chosen_says_what_it_would_displace() -> None:
     decisions = act(made(1, 100), made(2, 40))
-    _, skip = choose(decisions, cast(Adapter, House()), VIEW, AT, [], Limits(max_inflight=1))
+    _, skip = choose(decisions, alone(House()), AT, [], Limits(max_inflight=1))
     assert isinstance(skip, Skip)
     assert skip.opportunity.evidence["displaces"] >= wad(38)
 
@@ -215,7 +220,7 @@ def test_nobody_waits_for_ever() -> None:
         open_ = [o for n, o in everyone.items() if n not in served]
         ranked = rank(open_, set(), attempts.resting)
         able: list[Decision] = [Skip(o, o.refusal) if o.refusal else Liquidate(o, 0) for o in ranked]
-        for d in choose(able, cast(Adapter, house), VIEW, AT, [], limits):
+        for d in choose(able, alone(house), AT, [], limits):
             if isinstance(d, Skip):
                 continue
             intent, n = d.opportunity.id + block.to_bytes(8), d.opportunity.key.id

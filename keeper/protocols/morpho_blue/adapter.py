@@ -161,7 +161,8 @@ class MorphoBlue:
 
     def capital(self, view: View, at: Moment) -> Capital:
         """Loan tokens only, in the order of the settings: nothing is held on margin."""
-        return Capital(tuple(offers.cash_at_hand(view, token) for token in self.settings.tokens))
+        tokens = tuple(self.settings.tokens)
+        return Capital(tuple(offers.cash_at_hand(view, token) for token in tokens), places=tokens)
 
     # ── doing it ──
 

@@ -150,6 +150,9 @@ class Options:
             return []
         return list(self._opportunities(desk, suspects))
 
+    def against(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
+        return list(offers.flags(Desk(self.settings, State(view), at), suspects))
+
     def _opportunities(self, desk: Desk, suspects: Sequence[HealthReport]) -> Iterator[Opportunity]:
         for sale in offers.running(desk):
             yield from offers.sales(desk, sale)

@@ -84,7 +84,7 @@ class Desk:
         losses = tuple(tuple(mul_up(m.params.im_factor, x) for x in row) for row in m.losses(self.own))
         scenarios = sum(max(0, *row) for row in losses)
         room = self.health.equity - self.settings.reserve - (self.health.im - scenarios)
-        return Capital(self.tokens, room, (*losses, (0,) * len(m.params.scenarios)))
+        return Capital(self.tokens, room, (*losses, (0,) * len(m.params.scenarios)), self.settings.contracts.tokens)
 
     def needs(self, pf: Portfolio, fraction: int, after: Health, swaps: Sequence[Swap], gas: int) -> Needs:
         """What buying ``fraction`` of a portfolio takes. Of its scenarios only the losses: gains may yet be lost."""

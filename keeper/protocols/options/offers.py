@@ -300,7 +300,13 @@ def _own(desk: Desk, kind: Kind, plan: Plan, costs: Costs, gas: int, evidence: d
         at=desk.at,
         gain=0,
         costs=costs,
-        needs=Needs(gas=gas),
+        needs=Needs(gas=gas, tokens=_spent(desk, plan)),
         plan=plan,
         evidence=evidence,
     )
+
+
+def _spent(desk: Desk, plan: Plan) -> tuple[int, ...]:
+    """Native units of each asset."""
+    swapped = desk.wanted(plan.swaps)
+    return (swapped[0] + plan.deposit, *swapped[1:])
