@@ -20,13 +20,14 @@ from typing import Any
 
 import structlog
 
-from keeper import loading
+from keeper import loading, ports
 from keeper.arming import Arming, planning
 from keeper.chain import rpc as wire
 from keeper.chain.endpoint import Endpoint
 from keeper.chain.follower import Follower
 from keeper.chain.follower import Limits as Patience
 from keeper.chain.fork import Blocks, forked
+from keeper.chain.mempool import Mempool, Replayed
 from keeper.chain.node import Node
 from keeper.chain.patience import answered
 from keeper.chain.pool import Pool, pool
@@ -36,7 +37,7 @@ from keeper.chain.rpc import RpcError
 from keeper.chain.standing import Standings
 from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
-from keeper.daemon import TROUBLE, Daemon, Mempool, nothing
+from keeper.daemon import TROUBLE, Daemon, nothing
 from keeper.errors import ChainLost, Misconfigured
 from keeper.model import Address, BlockBatch, BlockRef
 from keeper.ports import Adapter, ChainSource, Clock, Executor, Strategy, Transactions, Watcher
@@ -195,18 +196,26 @@ class _Assembly:
         purse = Purse(node, self.arming.addresses or [signer])
         parts = (kernel, self._source(urls, kernel), transactions, purse, signer, self.clock)
         reread = None if isinstance(self.mode, Backtest) else node.reread
-        daemon = Daemon(*parts, self.watchers, self.step, self.beside, reread, self._mempool(node))
+        mempool, after = self._mempool(urls, kernel), self.step
+        if (replay := self.replay) is not None:
+
+            async def after(ref: BlockRef) -> bool:
+                for calls in replay.between:
+                    await daemon.glimpse(calls)
+                return await self.step(ref)
+
+        daemon = Daemon(*parts, self.watchers, after, self.beside, reread, mempool)
         return Keeper(daemon, kernel, node, self.replay, self.care)
 
-    def _mempool(self, node: Node) -> Mempool | None:
-        """A recording does not hold what was seen pending, so a run that is recorded does not look."""
+    def _mempool(self, urls: Sequence[str], kernel: Kernel) -> ports.Mempool | None:
+        """What was seen pending is recorded with the block at which it was seen, and a replay sees that."""
+        if self.replay is not None:
+            return Replayed(self.replay.looked)
         if not self.chain.mempool or not isinstance(self.mode, Live | Dry):
             return None
-        if self.settings.record.enabled and self.mode != Dry():
-            what = "a recording does not hold what was pending, so its replay would decide otherwise"
-            help = "mempool = false, or record.enabled = false"
-            raise self.settings.fault(("chains", self.name, "mempool"), what, help=help)
-        return node.pending
+        mempool = Mempool(self._connect(urls), lambda: kernel.awaited, self.clock)
+        self.beside.append(mempool.listen)
+        return mempool
 
     # ── the chain ──
 

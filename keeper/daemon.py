@@ -1,6 +1,7 @@
 """The async shell: brings events to the kernel and carries out what comes back.
 
-    source ─► kernel.absorb ─► transactions.on_block ─► kernel.absorb ─► kernel.decide ─► transactions.submit
+    source ──► kernel.absorb ─► kernel.first ─► transactions.on_block ─► kernel.absorb ─► kernel.decide ─► submit
+    mempool ─► kernel.absorb ─► kernel.glimpse ─► submit                  between two heads
 
 One block is one turn; nothing of the kernel ever waits. Live, dry run, fork and backtest differ only in the parts
 handed in here by ``bootstrap.py``.
@@ -9,7 +10,7 @@ handed in here by ``bootstrap.py``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -21,6 +22,7 @@ from keeper.model import (
     Address,
     BlockBatch,
     BlockRef,
+    ChainEvent,
     Effect,
     Hash,
     Outcome,
@@ -29,12 +31,13 @@ from keeper.model import (
     Reason,
     Record,
     Rollback,
+    Seen,
     Send,
     Turn,
     TxEvent,
     TxState,
 )
-from keeper.ports import ChainSource, Clock, StateReader, Transactions, Watcher
+from keeper.ports import ChainSource, Clock, Mempool, StateReader, Transactions, Watcher
 
 log = structlog.get_logger("keeper")
 TROUBLE = (Retry, RpcError, Fenced)  # the node failed or refused, or the key is another host's: at the next block again
@@ -42,7 +45,7 @@ GRACE: Final = 1.0  # seconds that a turn in progress has to end when we are ask
 SENT: Final = (TxState.SIGNED, TxState.BROADCAST)
 
 
-Mempool = Callable[[Collection[Address]], Awaitable[Sequence[Pending]]]
+GLIMPSES: Final = 32  # between two heads; what comes after them is seen with the next head
 
 
 async def nothing(ref: BlockRef) -> bool:
@@ -72,8 +75,8 @@ class Daemon:
         """``after`` runs when a head has been dealt with; a stepped chain makes its next block there, or says False.
 
         ``beside`` are tasks that last as long as the daemon: when one fails, all of it ends. ``reread`` reads accounts
-        again, at a block: with it the book is audited. ``mempool`` gives the calls of some contracts that are not
-        mined yet; None: nobody looks.
+        again, at a block: with it the book is audited. ``mempool`` tells of calls that are not mined yet; None:
+        nobody looks.
         """
         self.kernel = kernel
         self._source, self._transactions, self._reader = source, transactions, reader
@@ -85,13 +88,18 @@ class Daemon:
         self._pump: asyncio.Task[None] | None = None
         self._warmer: asyncio.Task[None] | None = None
         self._busy = self._stopping = False
+        self._thinking = asyncio.Lock()  # of a turn, or of a glimpse
+        self._dealt: BlockRef | None = None  # the head that has been dealt with; None while there is another
+        self._aside: list[Pending] = []  # heard while there was no head to act on
+        self._glimpses = 0  # since the last head
 
     async def run(self, blocks: int | None = None) -> None:
         """Until ``stop``, the end of the source, or that many turns. Raises what must end the keeper."""
         if self._stopping:
             return
         async with asyncio.TaskGroup() as group:
-            others = [group.create_task(_lasting(work)) for work in self._beside]
+            beside = [*self._beside, self._listen] if self._mempool else self._beside
+            others = [group.create_task(_lasting(work)) for work in beside]
             self._pump = group.create_task(self._follow(blocks))
             self._pump.add_done_callback(lambda _: [other.cancel() for other in others])
 
@@ -110,12 +118,9 @@ class Daemon:
         turns = 0
         async for event in self._source.events(self.kernel.ref.number + 1):
             self._busy = True
-            began = self._clock.monotonic()
-            self._show(self.kernel.absorb(event))
-            if isinstance(event, Rollback):
-                self._rolled_back(event.to)
+            async with self._thinking:
+                turns += await self._heed(event)
             if isinstance(event, BlockBatch) and event.head:
-                turns += await self._turn(event.ref, began)
                 await self._audit(event.ref)
                 self._keep_warm()
                 going = await self._after(event.ref)
@@ -124,6 +129,15 @@ class Daemon:
             self._busy = False
             if self._stopping:
                 return
+
+    async def _heed(self, event: ChainEvent) -> bool:
+        """Whether it was the head of a turn."""
+        began = self._clock.monotonic()
+        self._dealt = None
+        self._show(self.kernel.absorb(event))
+        if isinstance(event, Rollback):
+            self._rolled_back(event.to)
+        return isinstance(event, BlockBatch) and event.head and await self._turn(event.ref, began)
 
     def _rolled_back(self, to: BlockRef) -> None:
         log.warning("block.rolled_back", block=to.number)
@@ -135,26 +149,69 @@ class Daemon:
         try:
             if self._opening is None:
                 await self._begin()
+            first = await self._first(ref, began)
             self._hear(await self._transactions.on_block(ref))
-            await self._look_ahead()
+            await self._look_ahead(ref)
         except TROUBLE as error:
             log.warning("turn.skipped", block=ref.number, error=str(error))
             return False
         if not self._resolved(ref):
             return False
         effects = self.kernel.decide()
-        decided, sent = self._clock.monotonic() - began, None
+        decided = self._clock.monotonic() - began
+        sent = await self._perform(effects, ref, began)
+        self._show(self.kernel.expect())
+        self._dealt, self._glimpses = ref, 0
+        for watcher in self._watchers:
+            watcher.turn(Turn(ref, decided, sent if first is None else first))
+        return True
+
+    async def _first(self, ref: BlockRef, began: float) -> float | None:
+        """What was expected of this block goes before all else; the time of the first answer, as ``_perform``."""
+        if not self._ready or self._unresolved:
+            return None
+        return await self._perform(self.kernel.first(), ref, began)
+
+    async def _perform(self, effects: Iterable[Effect], ref: BlockRef, began: float) -> float | None:
+        """Seconds until the node had answered the first send; None when nothing was sent."""
+        sent = None
         for effect in effects:
             self._show([effect])
             if isinstance(effect, Send):
                 self._hear(await self._submit(effect, ref))
                 sent = sent or self._clock.monotonic() - began
-        for watcher in self._watchers:
-            watcher.turn(Turn(ref, decided, sent))
-        return True
+        return sent
 
-    async def _look_ahead(self) -> None:
-        for call in await self._mempool(self.kernel.awaited) if self._mempool else ():
+    # ── what is not mined yet ──
+
+    async def _look_ahead(self, ref: BlockRef) -> None:
+        if self._mempool is None:
+            return
+        calls, self._aside = (*self._aside, *await self._mempool.seen(ref)), []
+        self._foresee(calls, between=False)
+
+    async def _listen(self) -> None:
+        """For ever: what is heard between two heads is acted on at once."""
+        assert self._mempool
+        while True:
+            calls = await self._mempool.heard()
+            async with self._thinking:
+                await self.glimpse(calls)
+
+    async def glimpse(self, calls: Sequence[Pending]) -> None:
+        """Calls heard after the head was dealt with: whatever they make possible is sent, to come behind them."""
+        ref = self._dealt
+        if ref is None or self._glimpses >= GLIMPSES:
+            self._aside += calls
+            return
+        self._glimpses += 1
+        self._foresee(calls, between=True)
+        await self._perform(self.kernel.glimpse(), ref, self._clock.monotonic())
+
+    def _foresee(self, calls: Sequence[Pending], *, between: bool) -> None:
+        if calls:
+            self._show([Seen(tuple(calls), between)])
+        for call in calls:
             self._show(self.kernel.absorb(call))
 
     async def _begin(self) -> None:
@@ -235,6 +292,6 @@ class Daemon:
 
     def _show(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Record | Outcome | Send):
+            if isinstance(effect, Record | Outcome | Send | Seen):
                 for watcher in self._watchers:
                     watcher.effect(effect)

@@ -542,7 +542,15 @@ class Send:
     intent: TxIntent
 
 
-Effect = Send | Record | Outcome
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Pending calls that the kernel was shown: with a head, or between two."""
+
+    calls: tuple[Pending, ...]
+    between: bool
+
+
+Effect = Send | Record | Outcome | Seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,18 @@ class ChainSource(Protocol):
         ...
 
 
+class Mempool(Protocol):
+    """Calls of the contracts that the kernel awaits, before they are mined."""
+
+    async def seen(self, head: BlockRef) -> Sequence[Pending]:
+        """What has come since the last question; asked at every head."""
+        ...
+
+    async def heard(self) -> Sequence[Pending]:
+        """The same between heads: returns as soon as there is something, and not before."""
+        ...
+
+
 class Simulation(Protocol):
     @property
     def ok(self) -> bool: ...

@@ -4,7 +4,8 @@
     config-0.toml …   the configuration of the run, as its files stood
     decisions.jsonl   what the keeper decided, if it was a keeper's own run that was recorded
     base.json.gz      accounts and blocks up to the first block, as Anvil dumps them (absent: fork the chain at `first`)
-    blocks.jsonl.gz   one line a block: header fields, raw transactions, and the receipts they must give
+    blocks.jsonl.gz   one line a block: header fields, raw transactions, the receipts they must give, and the calls that
+                      the keeper saw before they were mined
 
 Raw signed transactions and header fields are enough: replayed on the base state they give the same receipts. Block
 and state hashes may differ, because Anvil draws ``prevrandao`` itself and cannot be told it.
@@ -27,7 +28,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from keeper.chain.rpc import RpcError
 from keeper.errors import ChainLost, KeeperError, Misconfigured, NotFound, StaleRead
-from keeper.model import BlockRef, Effect, Hash, Turn
+from keeper.model import BlockRef, Effect, Hash, Pending, Seen, Turn
 
 SCHEMA: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -68,6 +69,20 @@ class RecordedBlock:
     gas_limit: str
     txs: tuple[RecordedTx, ...]
     decided: bool = True  # False: the recorded keeper let it pass, because a newer one was known or the node failed
+    between: tuple[tuple[Pending, ...], ...] = ()  # calls it heard after the last block it decided on, as it heard them
+    looked: tuple[Pending, ...] = ()  # pending calls that it saw with this one
+
+
+class Foresight(NamedTuple):
+    """What was seen before it was mined: between two decisions, and with the later one."""
+
+    between: tuple[tuple[Pending, ...], ...] = ()
+    looked: tuple[Pending, ...] = ()
+
+    def and_(self, seen: Seen) -> Foresight:
+        if seen.between:
+            return self._replace(between=(*self.between, seen.calls))
+        return self._replace(looked=(*self.looked, *seen.calls))
 
 
 class Fetched(NamedTuple):
@@ -139,7 +154,8 @@ class Recorder:
         self._blocks = gzip.open(folder / BLOCKS, "wb")  # noqa: SIM115
         self._manifest: Manifest | None = None
         self._hashes: dict[int, str] = {}  # number -> the block last written
-        self._decided = set[str]()
+        self._decided = dict[str, Foresight]()
+        self._foresight = Foresight()  # since the last decision
         self._began = False
 
     async def begin(self, rpc: Caller) -> int:
@@ -162,10 +178,12 @@ class Recorder:
         except RpcError:
             return None
 
-    def effect(self, effect: Effect) -> None: ...
+    def effect(self, effect: Effect) -> None:
+        if isinstance(effect, Seen):
+            self._foresight = self._foresight.and_(effect)
 
     def turn(self, turn: Turn) -> None:
-        self._decided.add(_hex(turn.ref.hash))
+        self._decided[_hex(turn.ref.hash)], self._foresight = self._foresight, Foresight()
         if not self._began and self._manifest is not None:
             self._began = True
             self._describe(replace(self._manifest, begins=turn.ref.number))
@@ -186,9 +204,11 @@ class Recorder:
         self._blocks.flush()
 
     def _write(self, fetched: Fetched) -> None:
-        decided = not self._marks or fetched.hash in self._decided
-        self._decided.discard(fetched.hash)
-        line = asdict(replace(fetched.block, decided=decided))
+        seen = self._decided.pop(fetched.hash, None)
+        line = asdict(replace(fetched.block, decided=not self._marks or seen is not None))
+        told = {"between": [_written(calls) for calls in seen.between], "looked": _written(seen.looked)} if seen else {}
+        line |= {name: told.get(name) for name in ("between", "looked")}
+        line = {name: value for name, value in line.items() if value or name not in ("between", "looked")}
         self._blocks.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._hashes[fetched.block.number] = fetched.hash
         self._hashes.pop(fetched.block.number - DEPTH, None)
@@ -209,6 +229,14 @@ class Recorder:
 
 def _hex(block: Hash) -> str:
     return "0x" + block.hex()
+
+
+def _written(calls: Sequence[Pending]) -> list[list[str]]:
+    return [[call.target.hex(), call.data.hex(), call.sender.hex()] for call in calls]
+
+
+def _calls(written: Sequence[Sequence[str]]) -> tuple[Pending, ...]:
+    return tuple(Pending(*map(bytes.fromhex, call)) for call in written)
 
 
 # ─── reading ──────────────────────────────────────────────────────────────────────────────────────
@@ -273,8 +301,13 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _block(text: bytes, place: str) -> RecordedBlock:
     raw = _object(text, place)
     try:
-        return RecordedBlock(**{**raw, "txs": tuple(RecordedTx(**tx) for tx in raw["txs"])})
-    except (TypeError, LookupError) as error:
+        more = {
+            "txs": tuple(RecordedTx(**tx) for tx in raw["txs"]),
+            "between": tuple(_calls(calls) for calls in raw.get("between", ())),
+            "looked": _calls(raw.get("looked", ())),
+        }
+        return RecordedBlock(**{**raw, **more})
+    except (TypeError, LookupError, ValueError) as error:
         raise _damaged(place, "a field is missing or unknown") from error
 
 

@@ -10,7 +10,7 @@ the recorded keeper decided, and only that one is a head.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from eth_utils.crypto import keccak
@@ -18,7 +18,7 @@ from eth_utils.crypto import keccak
 from keeper.chain.node import Answer
 from keeper.chain.recording import RecordedBlock, Recording
 from keeper.errors import Broken
-from keeper.model import Address, BlockBatch, BlockRef, ChainEvent
+from keeper.model import Address, BlockBatch, BlockRef, ChainEvent, Pending
 from keeper.ports import ChainSource
 from keeper.simulation.node import Anvil  # arrow: the node that replays is a node of ours
 
@@ -55,6 +55,7 @@ class Replay:
     refused: int = 0  # transactions that our node would not take
     head: int = field(init=False)  # the newest block
     _left: list[RecordedBlock] = field(init=False)  # the next one last
+    _looked: Sequence[Pending] = field(default=(), init=False)
     _places: dict[str, int] = field(init=False)  # own recorded transactions -> block
 
     def __post_init__(self) -> None:
@@ -64,6 +65,15 @@ class Replay:
         self._places = {tx.hash: b.number for b in blocks for tx in b.txs if self._is_own(tx.sender)}
         while self.head < m.begins and self._left:
             self._play(self._left.pop())
+
+    @property
+    def between(self) -> Sequence[Sequence[Pending]]:
+        """What the recorded keeper heard after the newest block, until it decided again."""
+        return next((block.between for block in reversed(self._left) if block.decided), ())
+
+    def looked(self, ref: BlockRef) -> Sequence[Pending]:
+        """What it saw with this block, the newest."""
+        return self._looked if ref.number == self.head else ()
 
     async def step(self, ref: BlockRef) -> bool:
         """To be called when the keeper has dealt with the head ``ref``."""
@@ -83,7 +93,7 @@ class Replay:
                 ("evm_setBlockGasLimit", block.gas_limit),
             ]
         )
-        self.head = self.anvil.mine(block.timestamp).number
+        self.head, self._looked = self.anvil.mine(block.timestamp).number, block.looked
         if self.anvil.rpc("eth_getBlockByNumber", hex(self.head), False)["receiptsRoot"] == block.receipts_root:
             self.equal += 1
         elif self.differs is None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from keeper.core.book import Book
-from keeper.model import Decision, HealthReport, Moment, Opportunity, Reason, Skip
-from keeper.ports import Adapter, Ahead, Strategy, View
+from keeper.model import Decision, HealthReport, Key, Moment, Opportunity, Reading, Reason, Record, Skip
+from keeper.ports import Adapter, Ahead, Audited, Strategy, View
+
+RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
+AUDITED: Final = 32  # accounts that are read again at each head
+TO_A_CALL: Final = 500  # accounts, when all are
 
 
 @dataclass
@@ -21,10 +26,54 @@ class Desk:
     resumes: int = 0  # block from which a paused one is tried again
     shown: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # what is on offer -> last decision logged
     unhealthy: dict[int, HealthReport] = field(default_factory=dict)
+    coming: frozenset[Key] = frozenset()  # whom the next publications will condemn, as far as that can be known
 
     @property
     def name(self) -> str:
         return self.adapter.name
+
+    # ── is it well? ──
+
+    def pause(self, block: int, why: str) -> Iterator[Record]:
+        """Nothing of what it wanted this time is done; it is tried again after a while."""
+        if why != self.paused:
+            yield Record(block, "protocol.paused", {"protocol": self.name, "why": why})
+        self.paused, self.resumes = why, block + RETRY
+
+    def resume(self, block: int) -> Iterator[Record]:
+        if self.paused:
+            yield Record(block, "protocol.resumed", {"protocol": self.name})
+        self.paused = ""
+
+    def sample(self, block: int) -> Iterator[Reading]:
+        """Other accounts each time, and all of them in time."""
+        keys = self.book.columns.rolling(block, AUDITED)
+        if keys and isinstance(self.adapter, Audited):
+            yield self.adapter.reading(keys)
+
+    def rereads(self) -> Iterator[Reading]:
+        if isinstance(self.adapter, Audited):
+            keys = [key for kind in self.book.columns.kinds for key in self.book.keys(kind)]
+            yield from (self.adapter.reading(keys[at : at + TO_A_CALL]) for at in range(0, len(keys), TO_A_CALL))
+
+    def amend(self, reading: Reading, answer: bytes) -> list[Key]:
+        """Take the chain's word for the accounts in which the book is wrong; which those are."""
+        wrong = list(self.adapter.reread(self.book, reading, answer)) if isinstance(self.adapter, Audited) else []
+        if wrong:
+            self.book.amend(wrong)
+        return [change.key for change in wrong]
+
+    # ── accounts ──
+
+    def crossed(self, block: int, reports: Sequence[HealthReport]) -> Iterator[Record]:
+        """The accounts that crossed the line since the last time."""
+        now = {report.key.id: report for report in reports}
+        for report in (now[k] for k in sorted(now.keys() - self.unhealthy.keys())):
+            numbers = {"equity": report.equity, "requirement": report.requirement, "scenario": report.scenario}
+            yield Record(block, "account.unhealthy", {"account": f"0x{report.key.id:x}", **numbers})
+        for gone in sorted(self.unhealthy.keys() - now.keys()):
+            yield Record(block, "account.healthy", {"account": f"0x{gone:x}"})
+        self.unhealthy = now
 
     def holdings(self) -> dict[str, int]:
         return {f"{self.name} {place}": h.amount for place, h in self.adapter.holdings(self.book).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,8 +35,13 @@ class Foreseen:
 
     def view(self, adapter: Adapter, now: View, at: Moment) -> View | None:
         """After all of them, in the order in which they were seen; None when they change nothing."""
-        view = None
-        for call in self._calls:
-            after = adapter.foresee(now if view is None else view, call, at)
-            view = view if after is None else after
-        return view
+        return after(adapter, now, self._calls, at)
+
+
+def after(adapter: Adapter, now: View, calls: Iterable[Pending], at: Moment) -> View | None:
+    """The market after these calls, mined at ``at``, in order; None when they change nothing."""
+    view = None
+    for call in calls:
+        changed = adapter.foresee(now if view is None else view, call, at)
+        view = view if changed is None else changed
+    return view

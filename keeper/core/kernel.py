@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from keeper.core import health, planner, scanner, telling
+from keeper.core import foreseen, health, planner, scanner, telling
 from keeper.core.attempts import Attempt, Attempts
 from keeper.core.book import DEPTH, Book
 from keeper.core.desk import Desk, Look, against, decide
@@ -37,6 +37,7 @@ from keeper.model import (
     Gap,
     HealthReport,
     Interests,
+    Key,
     Moment,
     Opportunity,
     Outcome,
@@ -52,13 +53,11 @@ from keeper.model import (
     TxState,
     Wait,
 )
-from keeper.ports import Adapter, Audited, Strategy
+from keeper.ports import Adapter, Ahead, Strategy
 
 T = TypeVar("T")
 Plan = tuple[Decision, TxIntent | None]
-RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
-AUDITED: Final = 32  # accounts that are read again at each head
-TO_A_CALL: Final = 500  # accounts, when all are
+EXPECTED: Final = 16  # accounts that are looked at first when an update comes
 
 
 class Kernel:
@@ -203,30 +202,21 @@ class Kernel:
 
     def audit(self) -> list[Reading]:
         """A rolling sample of the accounts of each protocol that can be read again, at the last block."""
-        found = list[Reading]()
-        for desk in self.desks:
-            keys = desk.book.columns.rolling(self.ref.number, AUDITED)
-            if keys and isinstance(desk.adapter, Audited):
-                found.append(desk.adapter.reading(keys))
-        return found
+        return [reading for desk in self.desks for reading in desk.sample(self.ref.number)]
 
     def rereads(self, protocol: str) -> Iterator[Reading]:
         """All accounts of one protocol."""
-        desk = self._desk(protocol)
-        if isinstance(desk.adapter, Audited):
-            keys = [key for kind in desk.book.columns.kinds for key in desk.book.keys(kind)]
-            yield from (desk.adapter.reading(keys[at : at + TO_A_CALL]) for at in range(0, len(keys), TO_A_CALL))
+        return self._desk(protocol).rereads()
 
     def amend(self, reading: Reading, answer: bytes) -> list[Effect]:
         """What the chain says of them is right; nothing where the book says the same."""
         desk = self._desk(reading.protocol)
-        wrong = list(desk.adapter.reread(desk.book, reading, answer)) if isinstance(desk.adapter, Audited) else []
+        before = desk.holdings()
+        wrong = desk.amend(reading, answer)
         if not wrong:
             return []
-        before = desk.holdings()
-        desk.book.amend(wrong)
         self.ledger.change(self.ref.number, before, desk.holdings(), "audit")
-        accounts = " ".join(f"0x{change.key.id:x}" for change in wrong)
+        accounts = " ".join(f"0x{key.id:x}" for key in wrong)
         return [Record(self.ref.number, "book.diverged", {"protocol": reading.protocol, "accounts": accounts})]
 
     # ── deciding ──
@@ -245,9 +235,9 @@ class Kernel:
         early = self._ahead(kept, at, plans, effects)
         for look in kept:
             if (name := look.desk.name) in early:  # else it failed in between: nothing of it is done
-                effects += self._resume(look.desk)
+                effects += look.desk.resume(self.ref.number)
                 effects += self._speak(look.desk, look.reports, plans[name])
-                effects += self._act(early[name])
+                effects += self._act(early[name], pending=True)
         return effects
 
     def glimpse(self) -> list[Effect]:
@@ -256,8 +246,51 @@ class Kernel:
         awake = [desk for desk in self.desks if not desk.paused]
         known = [Look(desk, desk.book, list(desk.unhealthy.values()), []) for desk in awake]
         for plans in self._ahead(known, at, {}, effects).values():
-            effects += self._act(plans)
+            effects += self._act(plans, pending=True)
         return effects
+
+    def expect(self) -> list[Effect]:
+        """Whom the next publications of the oracles will condemn, by the rules that those are made by: for ``first``.
+
+        Nothing is sent for it; it costs a look at the whole book, so it comes when all else is done.
+        """
+        at, effects = self.moment(), list[Effect]()
+        awake = [desk for desk in self.desks if not desk.paused]
+        for desk, keys in self._each(awake, lambda desk: (desk, self._coming(desk, at)), effects):
+            if new := keys - desk.coming:
+                accounts = " ".join(f"0x{key.id:x}" for key in sorted(new))
+                effects.append(Record(self.ref.number, "account.expected", {"accounts": accounts}))
+            desk.coming = keys
+        return effects
+
+    def _coming(self, desk: Desk, at: Moment) -> frozenset[Key]:
+        if not isinstance(desk.adapter, Ahead):
+            return frozenset()
+        view = foreseen.after(desk.adapter, desk.book, desk.adapter.expected(desk.book, at), at)
+        if view is None:
+            return frozenset()
+        reports = health.condemned(desk.adapter, desk.book, at, view)
+        new = (report.key for report in reports if report.key.id not in desk.unhealthy)
+        return frozenset(islice(new, EXPECTED))
+
+    def first(self) -> list[Effect]:
+        """What was expected and has come: done before the whole book is looked at. Only what is still so is done."""
+        at, effects = self.moment(), list[Effect]()
+        awake = [desk for desk in self.desks if desk.coming and not desk.paused]
+        looks = self._each(awake, lambda desk: self._look_first(desk, at), effects)
+        plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
+        for look in looks:
+            for decision, intent in plans.get(look.desk.name, ()):
+                if intent is not None:
+                    look.desk.shown[decision.opportunity.id] = ("skip", Reason.INFLIGHT_DUPLICATE)
+                    effects += self._act([(decision, intent)], expected=True)
+        return effects
+
+    def _look_first(self, desk: Desk, at: Moment) -> Look:
+        now = (desk.adapter.health(desk.book, key, at) for key in sorted(desk.coming))
+        reports = [report for report in now if not report.healthy]
+        wanted = self._wanted(desk, against(desk.adapter, desk.book, reports, at)) if reports else []
+        return Look(desk, desk.book, reports, wanted)
 
     def _busy(self) -> list[Opportunity]:
         return [attempt.opportunity for attempt in self.inflight.values()]
@@ -269,21 +302,10 @@ class Kernel:
             try:
                 done = work(desk)
             except FAULTS as error:
-                effects += self._pause(desk, f"{type(error).__name__}: {error}")
+                effects += desk.pause(self.ref.number, f"{type(error).__name__}: {error}")
             else:
                 found += () if done is None else (done,)
         return found
-
-    def _pause(self, desk: Desk, why: str) -> Iterator[Effect]:
-        """Nothing of what it wanted this time is done; it is tried again after a while."""
-        if why != desk.paused:
-            yield Record(self.ref.number, "protocol.paused", {"protocol": desk.name, "why": why})
-        desk.paused, desk.resumes = why, self.ref.number + RETRY
-
-    def _resume(self, desk: Desk) -> Iterator[Effect]:
-        if desk.paused:
-            yield Record(self.ref.number, "protocol.resumed", {"protocol": desk.name})
-        desk.paused = ""
 
     def _look(self, desk: Desk, at: Moment) -> Look:
         reports = health.condemned(desk.adapter, desk.book, at)
@@ -305,7 +327,7 @@ class Kernel:
                 wanted = [decision for look in looks for decision in look.wanted]
                 chosen = iter(planner.choose(wanted, table, at, busy, self._limits))
             except Failed as failed:
-                effects += self._pause(self._desk(failed.protocol), failed.why)
+                effects += self._desk(failed.protocol).pause(self.ref.number, failed.why)
                 looks = [look for look in looks if look.desk.name != failed.protocol]
             else:
                 return self._written(
@@ -351,13 +373,13 @@ class Kernel:
             return nothing
         return Look(desk, view, new, self._wanted(desk, against(desk.adapter, view, new, at)))
 
-    def _act(self, plans: Sequence[Plan]) -> Iterator[Effect]:
-        """Actions only: what is not done yet will be seen again when the update is mined."""
+    def _act(self, plans: Sequence[Plan], **how: bool) -> Iterator[Effect]:
+        """Actions only: what is not done yet will be seen again when all is looked at."""
         for decision, intent in plans:
             if intent is not None:
                 said, o = telling.said(decision)[0], decision.opportunity
-                yield Record(self.ref.number, f"decision.{said}", {**telling.decided(decision), "pending": True})
-                self._attempts.begin(intent.id, o, self.ref.number, early=True)
+                yield Record(self.ref.number, f"decision.{said}", {**telling.decided(decision), **how})
+                self._attempts.begin(intent.id, o, self.ref.number, early=bool(intent.behind))
                 yield Send(intent)
 
     def _intent(self, desk: Desk, decision: Decision, at: Moment) -> TxIntent | None:
@@ -368,7 +390,7 @@ class Kernel:
 
     def _speak(self, desk: Desk, reports: Sequence[HealthReport], plans: Sequence[Plan]) -> Iterator[Effect]:
         """The decisions that are new, and what is to be sent. What is no longer on offer is forgotten."""
-        yield from self._health(desk, reports)
+        yield from desk.crossed(self.ref.number, reports)
         self._rivals.watch(self.ref.number + 1, [d.opportunity for d, _ in plans])
         before, desk.shown = desk.shown, {d.opportunity.id: telling.said(d) for d, _ in plans}
         for decision, intent in plans:
@@ -378,13 +400,3 @@ class Kernel:
             if intent is not None:
                 self._attempts.begin(intent.id, o, self.ref.number)
                 yield Send(intent)
-
-    def _health(self, desk: Desk, reports: Sequence[HealthReport]) -> Iterator[Effect]:
-        """The accounts that crossed the line since the last time."""
-        now = {report.key.id: report for report in reports}
-        for report in (now[k] for k in sorted(now.keys() - desk.unhealthy.keys())):
-            numbers = {"equity": report.equity, "requirement": report.requirement, "scenario": report.scenario}
-            yield Record(self.ref.number, "account.unhealthy", {"account": f"0x{report.key.id:x}", **numbers})
-        for gone in sorted(desk.unhealthy.keys() - now.keys()):
-            yield Record(self.ref.number, "account.healthy", {"account": f"0x{gone:x}"})
-        desk.unhealthy = now

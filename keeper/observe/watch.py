@@ -49,7 +49,7 @@ class Spoken:
             self._won += effect.won
             said = ended(effect)
             log.info(said.event, block=said.block, **said.fields)
-        elif effect.event.startswith("decision."):
+        elif isinstance(effect, Record) and effect.event.startswith("decision."):
             self._decided += 1
         if isinstance(effect, Record) and effect.event in TOLD:
             log.info(effect.event, block=effect.block, **effect.fields)

@@ -33,6 +33,7 @@ account   = "{desk}/0"
 inventory = {inventory}
 reserve   = "$100000"
 pool_weight = "10 %"
+rules     = [{rules}]
 floor     = "$200000"
 contracts = {{ {contracts} }}
 
@@ -88,6 +89,7 @@ def configure(world: World, folder: Path) -> Path:
             block_time=world.block_time,
             desk=f"0x{world.desk.hex()}",
             inventory=list(world.stock),
+            rules=", ".join(['{ deviation = "0.5 %", heartbeat = "5s" }'] * len(world.stock)),
             contracts=_contracts(world),
         )
     )

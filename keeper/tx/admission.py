@@ -68,8 +68,7 @@ class Admission:
             return True
         ahead = 1 if flight.intent.at is None else flight.intent.at.timestamp - flight.at
         at = Moment(head.number + 1, head.timestamp + max(1, ahead), head.next_base_fee)
-        found = await self._lane.node.call(flight.intent.call, self._lane.signer.address, head.hash, at=at)
-        return found.ok
+        return (await self._run(flight.intent, at, head)).ok
 
     def _check_losses(self, intent: TxIntent, head: BlockRef) -> None:
         """The breaker, and the retry budget of a subject. Both are read from the journal: a restart resets neither."""
@@ -106,12 +105,14 @@ class Admission:
     async def _simulate(self, intent: TxIntent, head: BlockRef) -> Simulation | None:
         if not self._lane.settings.simulate:
             return None
-        if intent.behind and intent.at and isinstance(self._lane.node, Bundled):
-            return await self._lane.node.behind(
-                intent.behind, intent.call, self._lane.signer.address, head.hash, intent.at
-            )
-        state = None if intent.at is None or intent.behind else head.hash
-        return await self._lane.node.call(intent.call, self._lane.signer.address, state, at=intent.at)
+        return await self._run(intent, intent.at, head)
+
+    async def _run(self, intent: TxIntent, at: Moment | None, head: BlockRef) -> Simulation:
+        """Behind the calls that it relies on, where the node can do that; else in the block that it would make now."""
+        node, call, sender = self._lane.node, intent.call, self._lane.signer.address
+        if intent.behind and at and isinstance(node, Bundled):
+            return await node.behind(intent.behind, call, sender, head.hash, at)
+        return await node.call(call, sender, None if at is None or intent.behind else head.hash, at=at)
 
     def _next_nonce(self, mined: int) -> int:
         nonce = nonces.next_nonce(self._lane.journal.next_nonce(), mined)

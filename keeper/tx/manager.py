@@ -257,6 +257,8 @@ class Manager:
         stale = late or level is Level.DRAIN or flight.answer is Answer.DEFINITE
         if stale and flight.last.kind is AttemptKind.ACT:
             return await self._replace(flight, AttemptKind.NOOP, head)
+        if await self._let_down(flight, head):
+            return await self._replace(flight, AttemptKind.NOOP, head)
         if flight.waits_since is None:  # after a restart or a reorg the old bytes get their chance first
             flight.waits_since = head.number
         if self._due(flight, head) and not flight.contested:
@@ -266,6 +268,11 @@ class Manager:
                 return replaced
         await self._sender.send(flight, head)
         return []
+
+    async def _let_down(self, flight: Flight, head: BlockRef) -> bool:
+        """Whether it relied on calls that did not come as they were seen, and would revert now."""
+        early = flight.intent.behind and flight.last.kind is AttemptKind.ACT and head.number > flight.created
+        return bool(early) and not flight.contested and not await self._admission.still_good(flight, head)
 
     def _due(self, flight: Flight, head: BlockRef) -> bool:
         """Whether it should bid more: only the lowest, for the others wait for it."""

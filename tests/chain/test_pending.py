@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import pytest
 from keeper import bootstrap
 from keeper.chain import rpc as wire
 from keeper.chain.node import Node
+from keeper.chain.recording import DECISIONS, Recording
 from keeper.core import health
 from keeper.core.foreseen import MOST, PATIENCE, Foreseen
-from keeper.errors import Misconfigured
 from keeper.model import BlockRef, Call, Effect, Moment, Pending, Record, Send, Turn
+from keeper.observe.decisions import DecisionLog
+from keeper.observe.watch import Logged
 from keeper.protocols.options.adapter import Options
+from keeper.settings import load
 from tests.worlds.market import Scene, crash
 
 pytestmark = pytest.mark.chain
@@ -105,10 +109,57 @@ async def test_the_node_says_what_is_pending(scene: Scene) -> None:
         await rpc.close()
 
 
-async def test_what_is_pending_is_not_in_a_recording_so_both_are_refused(scene: Scene) -> None:
-    with pytest.raises(Misconfigured, match="mempool"):
-        async with bootstrap.keeper(scene.settings("chains.local.mempool=true"), bootstrap.Live()):
-            pass
+class Telling(Seen):
+    """Says when something was decided early."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = asyncio.Event()
+
+    def effect(self, effect: Effect) -> None:
+        super().effect(effect)
+        if self.early() and isinstance(effect, Record) and effect.event == "tx.broadcast":
+            self.told.set()
+
+
+async def test_an_update_between_two_heads_is_acted_on_at_once_and_recorded(scene: Scene) -> None:
+    """No head comes: the subscription alone brings the flag, in the block of the update; and a replay does the same."""
+    w, call, seen = scene.world, drop(scene), Telling()
+    config = scene.config.parent / "recording"
+    settings = scene.settings("chains.local.mempool=true", f'record.folder="{config}"')
+    turns = list[BlockRef]()
+
+    async def step(ref: BlockRef) -> bool:
+        turns.append(ref)
+        if len(turns) == 1:
+            w.publisher.send(w.node, call)
+        return len(turns) == 1
+
+    async def mined() -> None:
+        async with asyncio.timeout(20):
+            await seen.told.wait()
+        w.node.mine(w.now + w.block_time)
+        w.follow()
+
+    with DecisionLog(config / DECISIONS, {}) as log:
+        async with bootstrap.keeper(settings, bootstrap.Live(), [seen, Logged(log)], step) as keeper:
+            async with asyncio.timeout(30):
+                await asyncio.gather(keeper.daemon.run(), mined())
+    early = seen.early()
+    assert early and {r.block for r in early} == {turns[0].number}
+    auctions = [w.state.auction(int(str(r.fields["account"]), 16)) for r in early]
+    assert all(a and a.flagged_at == turns[1].timestamp for a in auctions)
+    replayed = Seen()
+    recording = Recording(config)
+    assert [len(block.between) for block in recording.blocks] == [1]
+    with DecisionLog(config / "again.jsonl", {}) as log:
+        mode = bootstrap.Backtest(recording)
+        async with bootstrap.keeper(load(recording.configs, (), {}), mode, [replayed, Logged(log)]) as keeper:
+            await keeper.daemon.run()
+            assert keeper.replay and (keeper.replay.equal, keeper.replay.differs) == (1, None)
+    ours, theirs = ((config / name).read_text().splitlines()[1:] for name in (DECISIONS, "again.jsonl"))
+    assert ours == theirs
+    assert [r.fields for r in replayed.early()] == [r.fields for r in early]
 
 
 def test_what_is_not_mined_is_not_waited_for() -> None:

@@ -36,7 +36,7 @@ from keeper.model import (
 )
 from keeper.ports import View
 from keeper.protocols.desk import reason
-from keeper.protocols.options import book, duties, offers, packed, quotes, sealed, stages
+from keeper.protocols.options import book, coming, duties, offers, packed, quotes, sealed, stages
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.describe import describe
@@ -169,6 +169,10 @@ class Options:
         if pending.target != self.settings.contracts.oracle:
             return None
         return published(view, pending.data, at.timestamp)
+
+    def expected(self, view: View, at: Moment) -> Iterable[Pending]:
+        """Prices that the publishers' rules make due, as the pools have them now."""
+        return coming.prices(self.settings, State(view), at)
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         """E - Q_im of the own account, less the reserve, after buying all of these; -1 if hedges lack inventory."""

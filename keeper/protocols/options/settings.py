@@ -45,6 +45,14 @@ class Contracts:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """When a publisher sends a price: it has moved by so much since the last one, or that has grown so old."""
+
+    deviation: Share  # wad, of the last price
+    heartbeat: Seconds
+
+
+@dataclass(frozen=True)
 class Settings:
     """Who we are, and what a portfolio costs us to hold and to leave.
 
@@ -67,4 +75,5 @@ class Settings:
     reverts: Share = wad("0.35")  # wad, part of its gas that a transaction burns when it reverts
     pool_weight: Share = 0  # wad, of the pools in the price that the oracle reports
     impact: Seconds = 120  # for which own trades count as still in that price
+    rules: tuple[Rule, ...] = ()  # by underlying, how its publisher works; what comes next is read from the pool
     tolerance: Share = wad("0.02")  # wad, how much worse than planned a swap may be before all reverts
