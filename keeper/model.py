@@ -284,13 +284,14 @@ class Costs:
     gas: int = 0  # at the predicted base fee
     slippage: int = 0  # selling what was seized, into the pool
     hedge: int = 0  # bringing the bought delta to zero, into the pool
+    crowd: int = 0  # more of that, because others who must sell the same are likely to be there before us
     carry: int = 0  # quoted spread and margin of holding what was bought
     failure: int = 0  # of reverting, in place of all others: the gas that this burns
 
     @property
     def total(self) -> int:
         """Of succeeding."""
-        return self.gas + self.slippage + self.hedge + self.carry
+        return self.gas + self.slippage + self.hedge + self.crowd + self.carry
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from keeper.model import Key
 from keeper.settings import Settings
 
 OWNER = 2**160 - 1
-WON = ("gain", "cost_gas", "cost_slippage", "cost_hedge", "cost_carry", "net")  # what succeeding brings
+WON = ("gain", "cost_gas", "cost_slippage", "cost_hedge", "cost_crowd", "cost_carry", "net")  # what succeeding brings
 TRIED = ("chance", "cost_failure", "expected")  # and what trying is expected to
 MONEY = (*WON, *TRIED)
 SHARES = ("chance", "rho", "fmax", "fraction")
@@ -24,6 +24,7 @@ DOLLARS = ("equity", "mm", "price", "fee", "headroom", "displaces")
 LABELS = {
     "net": "= net, if won",
     "chance": "x chance of winning",
+    "cost_crowd": "forced flow of others",
     "cost_failure": "- if lost",
     "expected": "= expected profit",
     "displaces": "would displace",

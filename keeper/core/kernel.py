@@ -283,7 +283,7 @@ class Kernel:
             for decision, intent in plans.get(look.desk.name, ()):
                 if intent is not None:
                     look.desk.shown[decision.opportunity.id] = ("skip", Reason.INFLIGHT_DUPLICATE)
-                    effects += self._act([(decision, intent)], expected=True)
+                    effects += self._act([(decision, intent)], foretold=True)
         return effects
 
     def _look_first(self, desk: Desk, at: Moment) -> Look:

@@ -78,3 +78,28 @@ def test_the_book_remembers_our_own_swaps_only(scene: Scene) -> None:
     assert trades and all(push.sold for push in trades)
     seen.rollback(w.ref(w.book.ref.number - 11))
     assert len([p for u in (0, 1) for p in seen.get(Key("push", u)) or ()]) < len(trades)
+
+
+def costs(scene: Scene, fall: float, crowd: str) -> dict[int, Opportunity]:
+    w = scene.world
+    at = Moment(w.book.ref.number + 1, w.now + w.block_time, 10**9)
+    adapter = Options(replace(w.settings, crowd=wad(crowd), band=0, least_hedge=1))
+    view = moved(w.book, (0, 1), 1 - fall)
+    found = adapter.opportunities(view, health.condemned(adapter, w.book, at, view), at)
+    return {o.key.id: o for o in found if o.kind is Kind.FLAG}
+
+
+def test_the_others_who_must_sell_make_our_hedge_dearer(scene: Scene) -> None:
+    """By account: a term of its own, nothing else changes; and one that stands alone has nobody before it."""
+    without, with_ = costs(scene, FALL, "0"), costs(scene, FALL, "0.25")
+    assert set(without) == set(with_) and len(with_) > 2
+    assert all(o.costs.crowd == 0 for o in without.values())
+    assert any(o.costs.crowd > 0 for o in with_.values())
+    for account, o in with_.items():
+        assert o.costs == replace(without[account].costs, crowd=o.costs.crowd)
+        assert o.net == without[account].net - o.costs.crowd
+    more = costs(scene, FALL, "0.5")
+    assert all(more[account].costs.crowd >= o.costs.crowd for account, o in with_.items())
+    alone = next((f for f in (x / 200 for x in range(1, 60)) if len(costs(scene, f, "0.25")) == 1), None)
+    assert alone is not None
+    assert all(o.costs.crowd == 0 for o in costs(scene, alone, "0.25").values())

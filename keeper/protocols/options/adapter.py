@@ -145,13 +145,16 @@ class Options:
     # ── what can be done ──
 
     def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
-        desk = Desk(self.settings, State(view), at)
+        desk = self._desk(view, suspects, at)
         if not desk.state.version():
             return []
         return list(self._opportunities(desk, suspects))
 
     def against(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
-        return list(offers.flags(Desk(self.settings, State(view), at), suspects))
+        return list(offers.flags(self._desk(view, suspects, at), suspects))
+
+    def _desk(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Desk:
+        return Desk(self.settings, State(view), at, frozenset(r.key.id for r in suspects if not r.healthy))
 
     def _opportunities(self, desk: Desk, suspects: Sequence[HealthReport]) -> Iterator[Opportunity]:
         for sale in offers.running(desk):

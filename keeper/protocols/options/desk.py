@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import add
@@ -11,13 +11,13 @@ from typing import Final
 from keeper.margin import black76
 from keeper.model import Capital, Costs, Moment, Needs
 from keeper.protocols.options.auction import Offer
-from keeper.protocols.options.hedge import Swap, plan_swap
+from keeper.protocols.options.hedge import Swap, crowded, plan_swap
 from keeper.protocols.options.maths import ln_wad
 from keeper.protocols.options.records import State, series_of
 from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio, sigma
 from keeper.protocols.options.settings import Settings
 from keeper.protocols.options.slices import cut, merge
-from keeper.units import WAD, mul_up
+from keeper.units import WAD, mul_down, mul_up
 
 # Gas in units, measured on the deployed contracts (tests/contracts/test_gas.py keeps them honest).
 FLAG, BID, SWAP, DEPOSIT = 230_000, 420_000, 160_000, 170_000
@@ -34,6 +34,7 @@ class Desk:
     settings: Settings
     state: State
     at: Moment
+    condemned: frozenset[int] = frozenset()  # accounts under water, beside those in auction
     _spread: dict[int, int] = field(default_factory=dict)  # series -> half spread per contract, usd
 
     # ── prices ──
@@ -167,12 +168,40 @@ class Desk:
         """Whether these swaps together need more than the desk holds."""
         return any(want > have for want, have in zip(self.wanted(swaps), self.tokens, strict=True))
 
-    def costs(self, pf: Portfolio, fraction: int, after: Health, swaps: Sequence[Swap], gas: int) -> Costs:
-        """Of holding ``fraction`` of a portfolio once it is ours (``after``), and of getting there."""
+    @cached_property
+    def forced(self) -> Mapping[int, tuple[int, ...]]:
+        """Delta by underlying, wad units, of each account that is under water now: whoever buys it trades that away.
+
+        The first generation of the cascade at today's price (``margin/cascade.py``): what those trades would condemn
+        in turn is not looked at here.
+        """
+        running = (
+            key.id for key in self.state.view.keys("auction") if (a := self.state.auction(key.id)) and a.flagged_at
+        )
+        accounts = {*running, *self.condemned} - {self.settings.account}
+        return {account: self.market().assess(self.portfolio(account)).deltas for account in sorted(accounts)}
+
+    def crowd(self, swaps: Sequence[Swap], account: int) -> int:
+        """Usd more that these swaps are expected to cost, because buyers of other accounts trade the same way first."""
+        return sum(self._crowd(swap, account) for swap in swaps if self.settings.crowd)
+
+    def _crowd(self, swap: Swap, account: int) -> int:
+        u, assets, pool = swap.underlying, self.state.clearing().assets, self.state.pool(swap.underlying)
+        if pool is None:
+            return 0
+        flow = sum(deltas[u] for other, deltas in self.forced.items() if other != account)
+        ahead = mul_down(max(0, flow if swap.sell else -flow), self.settings.crowd) * assets[u + 1].unit // WAD
+        return crowded(pool, swap, ahead, self.market().price(u), assets[u + 1], assets[0], self.settings.tolerance)
+
+    def costs(
+        self, pf: Portfolio, fraction: int, after: Health, swaps: Sequence[Swap], gas: int, account: int
+    ) -> Costs:
+        """Of holding ``fraction`` of an account's portfolio once it is ours (``after``), and of getting there."""
         margin, fee = max(0, after.im - self.health.im), self.gas(gas)
         return Costs(
             gas=fee,
             hedge=sum(max(0, swap.cost) for swap in swaps),
+            crowd=self.crowd(swaps, account),
             carry=mul_up(self._spreads(pf), fraction) + mul_up(margin, self.settings.capital),
             failure=mul_up(fee, self.settings.reverts),
         )

@@ -9,6 +9,7 @@ from keeper.protocols.options.records import Asset, Pool
 from keeper.units import BPS, WAD, mul_down
 
 FEE: Final = 30  # bps, ``SpotPool.FEE``
+CROWD: Final = 4  # at most 1/CROWD of a reserve is believed to be traded before us
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,25 @@ def amount_in(pool: Pool, sell: bool, out: int) -> int | None:
     if out >= y:
         return None
     return -(-x * BPS * out // ((y - out) * (BPS - FEE)))
+
+
+def crowded(pool: Pool, swap: Swap, ahead: int, price: int, base: Asset, cash: Asset, tolerance: int) -> int:
+    """Usd (wad) that a swap brings less when ``ahead`` base units (native) were traded the same way before it.
+
+    Constant product, as ``margin/cascade.py`` follows forced flow with all the weight on this pool; of the reserve no
+    more than ``CROWD`` is believed to go. Never below 0, and never above ``tolerance`` of the swap: beyond that it
+    reverts, and all with it.
+    """
+    gone = min(max(0, ahead), pool.base // CROWD)
+    if swap.sell:
+        after = Pool(pool.base + gone, pool.base * pool.quote // (pool.base + gone))
+        units = swap.amount_in
+        lost = (amount_out(pool, True, units) - amount_out(after, True, units)) * (WAD // cash.unit)
+    else:
+        after = Pool(pool.base - gone, -(-pool.base * pool.quote // (pool.base - gone)))
+        units = amount_out(pool, False, swap.amount_in)
+        lost = mul_down((units - amount_out(after, False, swap.amount_in)) * WAD // base.unit, price)
+    return min(max(0, lost), mul_down(mul_down(units * WAD // base.unit, price), tolerance))
 
 
 def plan_swap(

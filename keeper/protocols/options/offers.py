@@ -74,7 +74,7 @@ def _flag(desk: Desk, report: HealthReport) -> Opportunity:
         gas += MARGIN_LEG * len(pf.legs)
     swaps = desk.hedges(_scaled(h, offer.fmax))
     after = desk.with_slice(pf, offer.fmax, offer)
-    costs = desk.costs(pf, offer.fmax, after, swaps, gas + desk.bid_gas(pf, len(swaps)))
+    costs = desk.costs(pf, offer.fmax, after, swaps, gas + desk.bid_gas(pf, len(swaps)), account)
     record = desk.state.account(account)
     return Opportunity(
         id=opportunity_id(Kind.FLAG, account, record.change_id if record else 0),
@@ -223,7 +223,7 @@ def offered(
     if after is not None:
         swaps = desk.hedges(_scaled(s.health, fraction))
         gas = desk.bid_gas(s.pf, len(swaps))
-        costs = desk.costs(s.pf, fraction, after, swaps, gas)
+        costs = desk.costs(s.pf, fraction, after, swaps, gas, s.account)
         needs = desk.needs(s.pf, fraction, after, swaps, gas)
     return Opportunity(
         id=opportunity_id(kind, s.account, s.running.flagged_at, change_id),

@@ -81,7 +81,7 @@ def _opportunity(desk: Desk, s: Sale, q: Quote) -> Opportunity:
         kind=Kind.QUOTE,
         at=desk.at,
         gain=q.excess,
-        costs=desk.costs(sold, WAD, after, swaps, gas),
+        costs=desk.costs(sold, WAD, after, swaps, gas, s.account),
         needs=Needs(margin=max(0, desk.headroom - (after.equity - after.im)), gas=gas, tokens=desk.wanted(swaps)),
         plan=Plan(s.account, steps=(("Quotes", "cover", args),), bought=sold, swaps=swaps),
         evidence={"equity": s.health.equity, "mm": s.health.mm, "value": q.value, "excess": q.excess},

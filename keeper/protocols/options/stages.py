@@ -44,7 +44,7 @@ def _commit(desk: Desk, s: Sale) -> Opportunity:
         refusal = Reason.CAPITAL_RESERVED
     fraction, gas = terms.most(p.rho_sealed), desk.commit_gas(s.pf)
     swaps = desk.hedges([mul_down(delta, fraction) for delta in s.health.deltas])
-    costs = desk.costs(s.pf, fraction, after, swaps, gas + REVEAL + desk.bid_gas(s.pf, len(swaps)))
+    costs = desk.costs(s.pf, fraction, after, swaps, gas + REVEAL + desk.bid_gas(s.pf, len(swaps)), s.account)
     return Opportunity(
         id=opportunity_id(Kind.COMMIT, s.account, s.running.flagged_at),
         protocol=NAME,
@@ -77,7 +77,7 @@ def _reveal(desk: Desk, s: Sale, mine: SealedBid, secret: bytes) -> Opportunity:
         kind=Kind.REVEAL,
         at=desk.at,
         gain=mul_down(offer.equity - offer.total, fraction),
-        costs=desk.costs(s.pf, fraction, after, swaps, REVEAL + desk.bid_gas(s.pf, len(swaps))),
+        costs=desk.costs(s.pf, fraction, after, swaps, REVEAL + desk.bid_gas(s.pf, len(swaps)), s.account),
         needs=Needs(gas=REVEAL),
         plan=Plan(s.account, steps=(("Sealed", "reveal", args),)),
         expires=desk.at.timestamp - s.live + s.params.commit_time + s.params.reveal_time,
