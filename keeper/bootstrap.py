@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -149,7 +148,7 @@ class _Assembly:
         self.settings, self.mode, self.stack, self.watchers, self.step = settings, mode, stack, watchers, step
         self.name, self.chain = _only(settings)
         self.desks = loading.desks(settings)  # before anything is started: most mistakes show here
-        self.since = min(adapter.interests(Nothing()).since for adapter, _ in self.desks)
+        self.since = min(adapter.interests(loading.Nothing()).since for adapter, _ in self.desks)
         self.arming = Arming(settings, self.name, self.chain, isinstance(mode, Live))
         self.replay: Replay | None = None
         self.standings: Standings | None = None  # of several endpoints
@@ -349,18 +348,6 @@ class _Both:
         self.receipt, self.receipts = node.receipt, node.receipts
         self.behind = node.behind
         self.send = executor.send
-
-
-class Nothing:
-    """An empty view, to ask an adapter where its history begins."""
-
-    ref = BlockRef(0, bytes(32), bytes(32), 0, 0, 0, 1)
-
-    def get(self, key: Any) -> Any:
-        return None
-
-    def keys(self, kind: str) -> Any:
-        return iter(())
 
 
 def _check(settings: Settings, name: str, chain: Chain, found: int) -> None:

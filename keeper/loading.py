@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from keeper.errors import Misconfigured
+from keeper.model import BlockRef
 from keeper.ports import Adapter, Strategy
 from keeper.settings import Problem, Settings, Unusable
 
@@ -100,3 +101,15 @@ def _file(path: str) -> Any:
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class Nothing:
+    """An empty view, to ask an adapter where its history begins."""
+
+    ref = BlockRef(0, bytes(32), bytes(32), 0, 0, 0, 1)
+
+    def get(self, key: Any) -> Any:
+        return None
+
+    def keys(self, kind: str) -> Any:
+        return iter(())

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
+from keeper.core import health
 from keeper.core.book import Book
+from keeper.core.foreseen import after
 from keeper.model import Decision, HealthReport, Key, Moment, Opportunity, Reading, Reason, Record, Skip
 from keeper.ports import Adapter, Ahead, Audited, Strategy, View
 
 RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
 AUDITED: Final = 32  # accounts that are read again at each head
+EXPECTED: Final = 16  # accounts that are looked at first when an update comes
 TO_A_CALL: Final = 500  # accounts, when all are
 
 
@@ -87,6 +91,16 @@ class Look:
     view: View
     reports: Sequence[HealthReport]
     wanted: Sequence[Decision]
+
+
+def coming(desk: Desk, at: Moment) -> frozenset[Key]:
+    """A few of those whom the publications that are due will condemn, and who are well now."""
+    adapter = desk.adapter
+    view = after(adapter, desk.book, adapter.expected(desk.book, at), at) if isinstance(adapter, Ahead) else None
+    if view is None:
+        return frozenset()
+    reports = health.condemned(adapter, desk.book, at, view)
+    return frozenset(islice((r.key for r in reports if r.key.id not in desk.unhealthy), EXPECTED))
 
 
 def against(adapter: Adapter, view: View, reports: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from keeper.core import foreseen, health, planner, scanner, telling
+from keeper.core import health, planner, scanner, telling
 from keeper.core.attempts import Attempt, Attempts
 from keeper.core.book import DEPTH, Book
-from keeper.core.desk import Desk, Look, against, decide
+from keeper.core.desk import Desk, Look, against, coming, decide
 from keeper.core.foreseen import Foreseen
 from keeper.core.ledger import Ledger
 from keeper.core.planner import Limits
@@ -37,7 +37,6 @@ from keeper.model import (
     Gap,
     HealthReport,
     Interests,
-    Key,
     Moment,
     Opportunity,
     Outcome,
@@ -53,11 +52,10 @@ from keeper.model import (
     TxState,
     Wait,
 )
-from keeper.ports import Adapter, Ahead, Strategy
+from keeper.ports import Adapter, Strategy
 
 T = TypeVar("T")
 Plan = tuple[Decision, TxIntent | None]
-EXPECTED: Final = 16  # accounts that are looked at first when an update comes
 
 
 class Kernel:
@@ -256,22 +254,12 @@ class Kernel:
         """
         at, effects = self.moment(), list[Effect]()
         awake = [desk for desk in self.desks if not desk.paused]
-        for desk, keys in self._each(awake, lambda desk: (desk, self._coming(desk, at)), effects):
+        for desk, keys in self._each(awake, lambda desk: (desk, coming(desk, at)), effects):
             if new := keys - desk.coming:
                 accounts = " ".join(f"0x{key.id:x}" for key in sorted(new))
                 effects.append(Record(self.ref.number, "account.expected", {"accounts": accounts}))
             desk.coming = keys
         return effects
-
-    def _coming(self, desk: Desk, at: Moment) -> frozenset[Key]:
-        if not isinstance(desk.adapter, Ahead):
-            return frozenset()
-        view = foreseen.after(desk.adapter, desk.book, desk.adapter.expected(desk.book, at), at)
-        if view is None:
-            return frozenset()
-        reports = health.condemned(desk.adapter, desk.book, at, view)
-        new = (report.key for report in reports if report.key.id not in desk.unhealthy)
-        return frozenset(islice(new, EXPECTED))
 
     def first(self) -> list[Effect]:
         """What was expected and has come: done before the whole book is looked at. Only what is still so is done."""
