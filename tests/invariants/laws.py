@@ -345,8 +345,9 @@ def auctions_agree(w: Walk, deed: Deed) -> None:
     """Every auction record is the contract's storage."""
     for account in deed.accounts:
         if (a := w.state.auction(account)) is not None:
-            ours = (a.version, a.scenario, a.flagged_at, a.cured_at, a.since, a.spent, a.rounds, a.started)
-            assert ours == tuple(w.ask("Liquidator", w.dep.liquidator, "auctions", account)), w.name(account)
+            ours = (a.version, a.scenario, a.flagged_at, a.cured_at, a.since, a.clocks)
+            assert ours == tuple(w.ask("Liquidator", w.dep.liquidator, "auctionOf", account)), w.name(account)
+            assert a.spent == w.ask("Liquidator", w.dep.liquidator, "spent", account)
 
 
 def feeds_agree(w: Walk, deed: Deed) -> None:

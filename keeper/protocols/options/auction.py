@@ -12,8 +12,11 @@ from keeper.protocols.options.records import Auction, Caps, State
 from keeper.protocols.options.risk import Health
 from keeper.units import WAD, mul_up
 
-CLOCK_MASK: Final = 2**64 - 1
-ROUND_MASK: Final = 2**24 - 1
+MAX_AGE: Final = 2**23 - 1  # seconds that ``lib/Auction.sol`` knows an auction's clock to have begun before the flag
+WIDTH: Final = 36  # bits per underlying of ``Clocks``: counts 1 | live seconds 22 | messages 13
+LIVE: Final = 2**22 - 1
+ROUND: Final = 2**13 - 1
+COUNTS: Final = 1 << 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +100,14 @@ def fund_left(p: AuctionParams, fund: int, caps: Caps, mm: int, spent_here: int,
     return min(mm * p.rho_fund // WAD, here, epoch)
 
 
-def clocks(state: State, underlyings: int, now: int) -> int:
-    """``Liquidator._clocks``: live clock and round of every underlying in the set, 64 bits each."""
-    packed = 0
-    for u in range(underlyings.bit_length()):
-        if underlyings >> u & 1:
-            live, round_ = _pulse(state, u, now)
-            packed |= (live << 24 | round_ & ROUND_MASK) << 64 * u
-    return packed
-
-
 def elapsed(state: State, a: Auction, underlyings: int, now: int) -> tuple[int, int]:
     """(live seconds since the clock began, messages since the flag), the least over the underlyings."""
     t, rounds = now - a.since, 2**256
     for u in range(underlyings.bit_length()):
-        then = a.started >> 64 * u & CLOCK_MASK
-        if underlyings >> u & 1 and then:
+        then = a.clocks >> WIDTH * u
+        if underlyings >> u & 1 and then & COUNTS:
             live, round_ = _pulse(state, u, now)
-            t, rounds = min(t, live - (then >> 24)), min(rounds, (round_ - (a.rounds >> 24 * u)) & ROUND_MASK)
+            t, rounds = min(t, live - (then >> 13) & LIVE), min(rounds, round_ - then & ROUND)
     return t, rounds
 
 

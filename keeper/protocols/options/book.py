@@ -15,6 +15,7 @@ from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
 from keeper.protocols import words
 from keeper.protocols.abi import load
 from keeper.protocols.options import aftermath, oracle
+from keeper.protocols.options.auction import MAX_AGE
 from keeper.protocols.options.changes import Changes, Handler, owner_of, put
 from keeper.protocols.options.params import ParamSet, Ramp
 from keeper.protocols.options.records import (
@@ -164,7 +165,7 @@ def accepted(state: State, log: Log, ref: BlockRef) -> Changes:
 
 def flagged(state: State, log: Log, ref: BlockRef) -> Changes:
     account, by = int.from_bytes(log.topics[1]), log.topics[2][12:]
-    version, scenario, equity, mm, started, rounds = (words.sint(log.data, i) for i in range(6))
+    version, scenario, equity, mm, clocks = (words.sint(log.data, i) for i in range(5))
     was = state.auction(account)
     resumed = (
         was is not None and was.cured_at and ref.timestamp - was.cured_at <= state.params(version).auction.cure_memory
@@ -172,7 +173,7 @@ def flagged(state: State, log: Log, ref: BlockRef) -> Changes:
     since, spent = (was.since, was.spent) if was and resumed else (ref.timestamp, 0)
     if was and was.flagged_at:  # a restart
         spent = was.spent
-    after = Auction(version, scenario, ref.timestamp, 0, since, spent, started & 2**256 - 1, rounds)
+    after = Auction(version, scenario, ref.timestamp, 0, max(since, ref.timestamp - MAX_AGE), spent, clocks)
     yield put(state, Key("auction", account), after)
     yield Fact("flagged", Key("account", account), by, log.tx_hash, {"equity": equity, "mm": mm, "scenario": scenario})
 
@@ -186,14 +187,16 @@ def improved(state: State, log: Log, ref: BlockRef) -> Changes:
 def cured(state: State, log: Log, ref: BlockRef) -> Changes:
     account = int.from_bytes(log.topics[1])
     if auction := state.auction(account):
-        yield put(state, Key("auction", account), replace(auction, flagged_at=0, cured_at=ref.timestamp))
+        since = max(auction.since, ref.timestamp - MAX_AGE)
+        after = replace(auction, flagged_at=0, cured_at=ref.timestamp, since=since)
+        yield put(state, Key("auction", account), after)
     yield Fact("cured", Key("account", account), b"", log.tx_hash, {})
 
 
 def closed(state: State, log: Log, ref: BlockRef) -> Changes:
     account = int.from_bytes(log.topics[1])
-    if auction := state.auction(account):
-        yield put(state, Key("auction", account), replace(auction, flagged_at=0, cured_at=0))
+    if state.auction(account):
+        yield put(state, Key("auction", account), Auction(0, 0, 0, 0, 0, 0, 0))
 
 
 def sold(state: State, log: Log, ref: BlockRef) -> Changes:

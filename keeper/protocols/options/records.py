@@ -85,7 +85,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Auction:
-    """``Liquidator.Auction``; ``flagged_at`` 0 when no auction runs."""
+    """``lib/Auction.sol``, and what the fund paid; ``flagged_at`` 0 when no auction runs, all 0 after a sale."""
 
     version: int
     scenario: int  # a byte per underlying
@@ -93,8 +93,7 @@ class Auction:
     cured_at: int
     since: int
     spent: int  # usd, paid by the fund
-    started: int  # packed clocks and rounds
-    rounds: int = 0  # packed rounds at the flag, 24 bits each
+    clocks: int  # 36 bits per underlying, see ``auction.elapsed``
 
 
 @dataclass(frozen=True, slots=True)

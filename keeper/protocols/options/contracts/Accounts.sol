@@ -23,7 +23,10 @@ abstract contract Accounts {
     uint256 internal constant LEGS_BIT = 232; //      of the word of an `Account`
     uint256 internal constant ASSETS_BIT = 240;
 
-    Asset[] internal assets; //                       0 is cash
+    address public liquidator; //                     the engine that flags; set once
+    uint64 public lossIndex = 1e18; //                wad, 1 as long as no loss was shared
+    uint8 public assetCount; //                       ends the one word beside an account's own that reading it takes
+    mapping(uint256 asset => Asset) public assetAt; //0 is cash
     mapping(uint256 account => Account) internal accounts;
     mapping(uint256 account => uint256[MAX_LEGS]) internal legs;
     mapping(uint256 account => mapping(uint256 asset => uint256)) internal collateral; // native units

@@ -76,8 +76,6 @@ contract Clearing is Accounts {
     Risk public immutable risk;
     address public immutable governor;
     mapping(address who => bool) public engine; //    the liquidation contracts, set once
-    bool internal complete; //                        engines are set
-
     mapping(uint256 series => uint256) public openInterest; // contracts, wad, sum of longs
     mapping(address owner => mapping(address operator => bool)) public authorised;
     mapping(bytes32 digest => bool) public used; //   signed trades
@@ -86,7 +84,6 @@ contract Clearing is Accounts {
     uint128 public positiveCash; //                   usd, sum of positive cash of all accounts, and at most a wei for
     //                                                every change of an account since a loss was shared
     uint128 public insolvent; //                      usd, sum of `insolventOf`
-    uint64 public lossIndex = 1e18; //                wad, 1 as long as no loss was shared
     mapping(uint256 account => uint256) public insolventOf; // usd, requirement of an account in auction with E < 0
 
     constructor(Oracle oracle_, Params params_, Risk risk_, address cash) {
@@ -98,12 +95,12 @@ contract Clearing is Accounts {
                                                     SET-UP
     ------------------------------------------------------------------------------------------------------ */
 
-    /// @notice Name the liquidation contracts, once and for all.
+    /// @notice Name the liquidation contracts, once and for all; the Liquidator first.
     function setEngines(address[] calldata all) external {
-        if (msg.sender != governor || complete) revert Unauthorised();
+        if (msg.sender != governor || liquidator != address(0)) revert Unauthorised();
         if (!oracle.tripper(address(this))) revert Unauthorised(); // it must be able to stop
         for (uint256 i; i < all.length; ++i) engine[all[i]] = true;
-        complete = true;
+        liquidator = all[0];
     }
 
     /// @notice Add a collateral asset; its number must be in the parameter sets that are to count it.
@@ -116,9 +113,9 @@ contract Clearing is Accounts {
         (bool ok, bytes memory data) = token.staticcall(abi.encodeWithSignature("decimals()"));
         require(ok && data.length == 32, "decimals");
         uint256 unit = 10 ** abi.decode(data, (uint8));
-        require(unit <= 1e18 && assets.length < 8, "asset");
-        emit Listed(assets.length, token, unit);
-        assets.push(Asset(token, uint96(unit)));
+        require(unit <= 1e18 && assetCount < 8, "asset");
+        emit Listed(assetCount, token, unit);
+        assetAt[assetCount++] = Asset(token, uint96(unit));
     }
 
     /// @notice Let `operator` act for all accounts of the caller.
@@ -147,6 +144,11 @@ contract Clearing is Accounts {
 
     modifier onlyEngine() {
         if (!engine[msg.sender]) revert Unauthorised();
+        _;
+    }
+
+    modifier onlyLiquidator() {
+        if (msg.sender != liquidator) revert Unauthorised();
         _;
     }
 
@@ -195,8 +197,8 @@ contract Clearing is Accounts {
     }
 
     function _asset(uint256 asset) internal view returns (Asset memory) {
-        if (asset >= assets.length) revert BadAsset(asset);
-        return assets[asset];
+        if (asset >= assetCount) revert BadAsset(asset);
+        return assetAt[asset];
     }
 
     /* ------------------------------------------------------------------------------------------------------
@@ -277,7 +279,7 @@ contract Clearing is Accounts {
                                                    LIQUIDATION
     ------------------------------------------------------------------------------------------------------ */
 
-    function setFlag(uint256 account, bool flagged) external onlyEngine {
+    function setFlag(uint256 account, bool flagged) external onlyLiquidator {
         accounts[account].flagged = flagged;
     }
 
@@ -292,7 +294,7 @@ contract Clearing is Accounts {
             _addLeg(account, leg.withSize(-n));
             _addLeg(bidder, leg.withSize(n));
         }
-        for (uint256 asset = 1; asset < assets.length; ++asset) {
+        for (uint256 asset = 1; asset < assetCount; ++asset) {
             uint256 amount = collateral[account][asset] * x.fraction / 1e18;
             if (amount == 0) continue;
             _addCollateral(account, asset, -int256(amount));
@@ -391,7 +393,7 @@ contract Clearing is Accounts {
     }
 
     /// @notice Keep the sum of what insolvent accounts in auction require; above the insurance, no new risk.
-    function note(uint256 account, uint256 mm) external onlyEngine {
+    function note(uint256 account, uint256 mm) external onlyLiquidator {
         uint256 was = insolventOf[account];
         if (was == mm) return;
         insolventOf[account] = mm;
@@ -542,7 +544,7 @@ contract Clearing is Accounts {
         if (a.index != lossIndex) (a.cash, a.index) = (int128(cash), lossIndex); // only collateral has changed
         uint256 id = ++a.changeId;
         if (id == 1) emit Opened(account);
-        uint256[] memory amounts = new uint256[](assets.length);
+        uint256[] memory amounts = new uint256[](assetCount);
         for (uint256 asset = 1; asset < amounts.length; ++asset) amounts[asset] = collateral[account][asset];
         emit Changed(account, id, cash, _legs(account), amounts);
     }
@@ -561,10 +563,10 @@ contract Clearing is Accounts {
     function portfolio(uint256 account) public view returns (Portfolio memory p) {
         p.cash = _cash(account);
         p.legs = _legs(account);
-        p.collateral = new uint256[](assets.length);
+        p.collateral = new uint256[](assetCount);
         uint256 holds = accounts[account].assets;
         for (uint256 a = 1; a < p.collateral.length; ++a) {
-            if (holds & (1 << a) != 0) p.collateral[a] = collateral[account][a] * 1e18 / assets[a].unit;
+            if (holds & (1 << a) != 0) p.collateral[a] = collateral[account][a] * 1e18 / assetAt[a].unit;
         }
     }
 
@@ -595,13 +597,5 @@ contract Clearing is Accounts {
 
     function collateralOf(uint256 account, uint256 asset) external view returns (uint256) {
         return collateral[account][asset];
-    }
-
-    function assetAt(uint256 asset) external view returns (address token, uint256 unit) {
-        return (assets[asset].token, assets[asset].unit);
-    }
-
-    function assetCount() external view returns (uint256) {
-        return assets.length;
     }
 }

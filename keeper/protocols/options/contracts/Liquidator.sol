@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
 import {AuctionParams, Fill, Health, Portfolio, Price} from "./interfaces/Types.sol";
 import {Clearing} from "./Clearing.sol";
+import {Auction, Auctions, Clocks} from "./lib/Auction.sol";
 import {Blob} from "./lib/Blob.sol";
 import {Fixed} from "./lib/Fixed.sol";
 import {Oracle} from "./Oracle.sol";
@@ -27,20 +28,12 @@ import {Sealed} from "./Sealed.sol";
 ///       │        └─ restart                  cure: healthy again
 ///       └──────► Waterfall: close-out, queue, shared loss
 contract Liquidator {
+    using Auctions for Auction;
+    using Clocks for uint256;
+
     /* ------------------------------------------------------------------------------------------------------
                                                       TYPES
     ------------------------------------------------------------------------------------------------------ */
-
-    struct Auction {
-        uint32 version; //     parameter set it keeps
-        uint32 scenario; //    a byte per underlying: the proof, or a worse one found later
-        uint40 flaggedAt; //   block time; 0 when no auction runs
-        uint40 curedAt; //     block time of the last cure; 0 after a sale
-        uint40 since; //       block time at which the clock began; earlier than flaggedAt after a cure
-        uint104 spent; //      usd, paid by the fund for this auction
-        uint96 rounds; //      per underlying 24 bits: its round at the flag
-        uint256 started; //    per underlying 64 bits: live clock 40 | round 24, when the clock began
-    }
 
     /// @notice What an auction offers now.
     struct Offer {
@@ -65,7 +58,7 @@ contract Liquidator {
 
     event FlaggedAccount(
         uint256 indexed account, address indexed by, uint256 version, uint256 scenario, int256 equity, uint256 mm,
-        uint256 started, uint256 rounds
+        uint256 clocks
     );
     event Improved(uint256 indexed account, address indexed by, uint256 scenario, uint256 mm);
     event Cured(uint256 indexed account, int256 equity, uint256 mm);
@@ -105,7 +98,8 @@ contract Liquidator {
     Params public immutable params;
     Risk public immutable risk;
 
-    mapping(uint256 account => Auction) public auctions;
+    mapping(uint256 account => uint256) internal packed; // see `Auctions`
+    mapping(uint256 account => uint256) public spent; //    usd, paid by the fund for the auction, or the one before it
     mapping(address who => bool) public backstop;
     address public waterfall; //    set once, with
     Sealed public sealedBids;
@@ -147,7 +141,7 @@ contract Liquidator {
     /// @notice Start an auction. `scenario` (a byte per underlying) must prove E < Q both at the trigger price and
     /// at spot: a wick moves only spot, a stale mark only the trigger.
     function flag(uint256 account, uint32 scenario) external {
-        Auction storage a = auctions[account];
+        Auction memory a = auctionOf(account);
         if (a.flaggedAt != 0) revert AlreadyFlagged(account);
         _start(account, a, scenario);
     }
@@ -155,31 +149,34 @@ contract Liquidator {
     /// @notice Begin again, at the current parameters, when the price has come to its end and nobody bought. What the
     /// fund has already paid for the account still counts.
     function restart(uint256 account, uint32 scenario) external {
-        Auction storage a = _running(account);
+        Auction memory a = _running(account);
         AuctionParams memory p = _params(a.version);
         (uint256 t,) = _elapsed(a, 15); // every underlying there can be
         if (t < p.t1 + p.t2) revert NotYet(account);
         _endStage(account, a);
-        (a.curedAt, a.since, a.started) = (0, 0, 0);
         emit Restarted(account, msg.sender);
         _start(account, a, scenario);
     }
 
-    function _start(uint256 account, Auction storage a, uint32 scenario) internal {
+    function _start(uint256 account, Auction memory a, uint32 scenario) internal {
         if (oracle.level() >= 2) revert Level(oracle.level());
         (Health memory h, uint256 version) = _condemned(account, scenario);
         AuctionParams memory p = _params(version);
         uint256 clocks = _clocks(account, h.underlyings, p.grace);
         if (block.timestamp < oracle.calmSince() + p.grace) revert NotYet(account);
-        if (a.curedAt == 0 || block.timestamp - a.curedAt > p.cureMemory) {
-            if (a.flaggedAt == 0) a.spent = 0;
-            (a.started, a.since) = (clocks, uint40(block.timestamp));
+        bool first = a.flaggedAt == 0;
+        if (a.curedAt != 0 && block.timestamp - a.curedAt <= p.cureMemory) {
+            a.clocks = Clocks.resumed(a.clocks, clocks);
+        } else {
+            if (a.curedAt != 0) spent[account] = 0;
+            (a.clocks, a.since) = (clocks, block.timestamp);
         }
-        (a.version, a.scenario) = (uint32(version), uint32(h.worst));
-        (a.flaggedAt, a.curedAt, a.rounds) = (uint40(block.timestamp), 0, _rounds(clocks));
-        clearing.setFlag(account, true);
-        emit FlaggedAccount(account, msg.sender, version, h.worst, h.equity, h.mm, a.started, a.rounds);
-        clearing.note(account, h.equity < 0 ? h.mm : 0);
+        (a.version, a.scenario, a.flaggedAt, a.curedAt) = (version, h.worst, block.timestamp, 0);
+        packed[account] = a.pack();
+        if (first) clearing.setFlag(account, true);
+        emit FlaggedAccount(account, msg.sender, version, h.worst, h.equity, h.mm, a.clocks);
+        if (h.equity < 0) clearing.note(account, h.mm);
+        else if (!first) clearing.note(account, 0);
     }
 
     /// @dev The account at the trigger price; reverts unless it is below its requirement there and at spot.
@@ -198,34 +195,31 @@ contract Liquidator {
         if (h.equity >= int256(h.mm)) revert Healthy(account, h.equity, h.mm);
     }
 
-    /// @dev Clock and round of every underlying in the set, 64 bits each; none may be fresh from an outage.
-    function _clocks(uint256 account, uint256 set, uint256 grace) internal view returns (uint256 packed) {
+    /// @dev Clocks of every underlying in the set; none may be fresh from an outage.
+    function _clocks(uint256 account, uint256 set, uint256 grace) internal view returns (uint256 clocks) {
         for (uint256 u; set >> u != 0; ++u) {
             if ((set >> u) & 1 == 0) continue;
             (uint256 live, uint256 round, uint256 resumed,) = oracle.pulse(u);
             if (block.timestamp < resumed + grace) revert NotYet(account);
-            packed |= ((live << 24) | (round & 0xffffff)) << (64 * u);
+            clocks |= Clocks.entry(u, live, round);
         }
-    }
-
-    function _rounds(uint256 clocks) internal pure returns (uint96 packed) {
-        for (uint256 u; u < 4; ++u) packed |= uint96(((clocks >> (64 * u)) & 0xffffff) << (24 * u));
     }
 
     /// @notice Replace the scenario of a running auction by one with a larger requirement.
     function improve(uint256 account, uint32 scenario) external {
-        Auction storage a = _running(account);
+        Auction memory a = _running(account);
         Portfolio memory pf = clearing.portfolio(account);
         Health memory was = risk.assess(pf, a.version, Price.Bid, a.scenario);
         Health memory is_ = risk.assess(pf, a.version, Price.Bid, scenario);
         if (is_.mm <= was.mm) revert NotWorse(account);
         a.scenario = scenario;
+        packed[account] = a.pack();
         emit Improved(account, msg.sender, scenario, is_.mm);
     }
 
     /// @notice End the auction of an account that is clearly healthy again: E >= Q (1 + buffer / 5), every scenario.
     function cure(uint256 account) external {
-        Auction storage a = _running(account);
+        Auction memory a = _running(account);
         (Health memory h, uint256 version) = risk.standing(clearing.portfolio(account), Price.Bid, risk.ALL());
         if (h.stale) revert Stale(account);
         uint256 needed = Fixed.mulUp(h.mm, WAD + _params(version).buffer / 5);
@@ -236,32 +230,37 @@ contract Liquidator {
     /// @notice The account was insured: its auction ends as by a cure.
     function covered(uint256 account) external {
         if (msg.sender != quotes) revert Unauthorised();
-        Auction storage a = _running(account);
+        Auction memory a = _running(account);
         Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
         _cured(account, a, h.equity, h.mm);
     }
 
-    function _cured(uint256 account, Auction storage a, int256 equity, uint256 mm) internal {
+    function _cured(uint256 account, Auction memory a, int256 equity, uint256 mm) internal {
         _end(account, a);
-        a.curedAt = uint40(block.timestamp);
+        (a.flaggedAt, a.curedAt) = (0, block.timestamp);
+        packed[account] = a.pack();
         emit Cured(account, equity, mm);
     }
 
     /// @notice Bring up to date what the account counts for among the insolvent. Anyone may call.
     function note(uint256 account) public {
-        Auction storage a = _running(account);
+        Auction memory a = _running(account);
         Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
         clearing.note(account, h.equity < 0 ? h.mm : 0);
     }
 
-    function _running(uint256 account) internal view returns (Auction storage a) {
-        a = auctions[account];
+    /// @notice The auction of an account, running, cured or none.
+    function auctionOf(uint256 account) public view returns (Auction memory) {
+        return Auctions.unpack(packed[account]);
+    }
+
+    function _running(uint256 account) internal view returns (Auction memory a) {
+        a = auctionOf(account);
         if (a.flaggedAt == 0) revert NotFlagged(account);
     }
 
-    function _end(uint256 account, Auction storage a) internal {
+    function _end(uint256 account, Auction memory a) internal {
         _endStage(account, a);
-        a.flaggedAt = 0;
         clearing.setFlag(account, false);
         clearing.note(account, 0);
     }
@@ -272,11 +271,11 @@ contract Liquidator {
 
     /// @notice What the auction of an account offers at block.timestamp.
     function offer(uint256 account) external view returns (Offer memory o) {
-        Auction storage a = _running(account);
+        Auction memory a = _running(account);
         AuctionParams memory p = _params(a.version);
         Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
         (uint256 t,) = _elapsed(a, h.underlyings);
-        return _offer(h, p, rhoAt(p, t), fundLeft(p, h.mm, a.spent));
+        return _offer(h, p, rhoAt(p, t), fundLeft(p, h.mm, spent[account]));
     }
 
     /// @notice The discount after `t` live seconds: rho0 -> rho1 over t1, -> rho2 over t2, then constant.
@@ -339,32 +338,28 @@ contract Liquidator {
 
     /// @dev Live seconds since the clock began and messages since the flag, the least over the underlyings. One that
     /// joined the account later, by a deposit, has no say.
-    function _elapsed(Auction storage a, uint256 set) internal view returns (uint256 t, uint256 rounds) {
+    function _elapsed(Auction memory a, uint256 set) internal view returns (uint256 t, uint256 rounds) {
         (t, rounds) = (block.timestamp - a.since, type(uint256).max);
-        (uint256 started, uint256 flagged) = (a.started, a.rounds);
         for (uint256 u; set >> u != 0; ++u) {
-            uint256 then = (started >> (64 * u)) & 0xffffffffffffffff;
-            if (then == 0 || (set >> u) & 1 == 0) continue;
+            if ((set >> u) & 1 == 0 || !a.clocks.counts(u)) continue;
             (uint256 live, uint256 round,,) = oracle.pulse(u);
-            t = Math.min(t, live - (then >> 24));
-            unchecked {
-                rounds = Math.min(rounds, (round - (flagged >> (24 * u))) & 0xffffff);
-            }
+            (live, round) = a.clocks.passed(u, live, round);
+            (t, rounds) = (Math.min(t, live), Math.min(rounds, round));
         }
     }
 
     /// @notice What the fund may still pay for an auction for which it has already paid `spentHere`.
     function fundLeft(AuctionParams memory p, uint256 mm, uint256 spentHere) public view returns (uint256) {
         uint256 fund = clearing.fund();
-        uint256 spent = block.timestamp < epochStart + p.epoch ? fundSpent : 0;
+        uint256 past = block.timestamp < epochStart + p.epoch ? fundSpent : 0;
         uint256 here = Math.zeroFloorSub((fund + spentHere) * p.fundPerAuction / WAD, spentHere);
-        uint256 epoch = Math.zeroFloorSub((fund + spent) * p.fundPerEpoch / WAD, spent);
+        uint256 epoch = Math.zeroFloorSub((fund + past) * p.fundPerEpoch / WAD, past);
         return Math.min(mm * p.rhoFund / WAD, Math.min(here, epoch));
     }
 
     /// @notice A running auction that may act now: the feed lives, the grace and the delay before the first bid are over.
     function standing(uint256 account) public view returns (Standing memory s) {
-        Auction storage a = _running(account);
+        Auction memory a = _running(account);
         if (oracle.level() >= 3) revert Level(3);
         s.p = _params(a.version);
         s.health = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
@@ -374,7 +369,7 @@ contract Liquidator {
         (s.t, rounds) = _elapsed(a, s.health.underlyings);
         bool early = block.timestamp < a.flaggedAt + s.p.bidDelay || s.t < s.p.bidDelay || rounds < s.p.bidRounds;
         if (early) revert NotYet(account);
-        s.left = fundLeft(s.p, s.health.mm, a.spent);
+        s.left = fundLeft(s.p, s.health.mm, spent[account]);
         s.offer = _offer(s.health, s.p, rhoAt(s.p, s.t), s.left);
     }
 
@@ -452,9 +447,8 @@ contract Liquidator {
     /// @dev After a sale: the auction ends when all was sold that may be.
     function _sold(uint256 account, bool last) internal {
         if (!last) return note(account);
-        Auction storage a = auctions[account];
-        _end(account, a);
-        a.curedAt = 0;
+        _end(account, auctionOf(account));
+        (packed[account], spent[account]) = (0, 0);
         emit Closed(account);
     }
 
@@ -465,7 +459,7 @@ contract Liquidator {
     /// @notice The clock of the sealed stage: live seconds since the flag. An auction that continues an earlier clock,
     /// after a cure, has no sealed stage: commitTime is 0.
     function sealedClock(uint256 account) public view returns (AuctionParams memory p, uint256 flaggedAt, uint256 t) {
-        Auction storage a = auctions[account];
+        Auction memory a = auctionOf(account);
         flaggedAt = a.flaggedAt;
         if (flaggedAt == 0) return (p, 0, 0);
         p = _params(a.version);
@@ -475,7 +469,7 @@ contract Liquidator {
 
     /// @notice Maintenance requirement of an account in auction, usd: what a bond is a share of.
     function requirement(uint256 account) external view returns (uint256) {
-        Auction storage a = _running(account);
+        Auction memory a = _running(account);
         return risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario).mm;
     }
 
@@ -487,7 +481,7 @@ contract Liquidator {
         (fraction,) = _buy(account, bidder, most, type(int256).max, s);
     }
 
-    function _endStage(uint256 account, Auction storage a) internal {
+    function _endStage(uint256 account, Auction memory a) internal {
         (AuctionParams memory p,, uint256 t) = sealedClock(account);
         if (p.commitTime != 0) sealedBids.ended(account, a.flaggedAt, t > p.commitTime + p.revealTime);
     }
@@ -498,7 +492,7 @@ contract Liquidator {
 
     /// @notice The fund pays for an account outside of a sale.
     function spend(uint256 account, uint256 amount) external onlyWaterfall {
-        _turn(_params(auctions[account].version));
+        _turn(_params(auctionOf(account).version));
         _spend(account, amount);
     }
 
@@ -518,7 +512,7 @@ contract Liquidator {
     }
 
     function _spend(uint256 account, uint256 amount) internal {
-        auctions[account].spent += uint104(amount);
+        spent[account] += amount;
         fundSpent += uint104(amount);
         emit FundSpent(account, amount);
     }

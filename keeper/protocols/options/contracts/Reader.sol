@@ -19,7 +19,7 @@ contract Reader is Accounts {
         assembly ("memory-safe") {
             start := mload(0x40)
         }
-        uint256 at = _write(start, assets.length);
+        uint256 at = _write(start, assetCount);
         for (uint256 i; i < wanted.length; ++i) {
             at = _one(wanted[i], at);
         }

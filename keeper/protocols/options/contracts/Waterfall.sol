@@ -109,7 +109,7 @@ contract Waterfall {
     function _rate(uint256 account) internal returns (uint256) {
         Liquidator.Standing memory s = liquidator.standing(account);
         if (s.health.equity >= 0) revert Solvent(account, s.health.equity);
-        (,, uint40 flaggedAt,,,,,) = liquidator.auctions(account);
+        uint40 flaggedAt = uint40(liquidator.auctionOf(account).flaggedAt);
         Queue storage q = queues[account];
         if (q.flaggedAt != flaggedAt) {
             if (s.offer.refused == 0 && s.t < s.p.t1 + s.p.t2) revert NotYet(account);
@@ -315,7 +315,7 @@ contract Waterfall {
         }
         if (equity >= 0) revert Solvent(account, equity);
         _cover(account, uint256(-equity));
-        (,, uint40 flaggedAt,,,,,) = liquidator.auctions(account);
+        uint40 flaggedAt = uint40(liquidator.auctionOf(account).flaggedAt);
         if (flaggedAt != 0) _settle(account);
     }
 
