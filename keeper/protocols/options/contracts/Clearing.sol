@@ -449,7 +449,7 @@ contract Clearing is Accounts {
         internal
         view
     {
-        uint256 least = Blob.auction(params.auctionAt(version)).minAccount;
+        uint256 least = Blob.auction(params.setAt(version)).minAccount;
         if (mm < least && p.legs.length != 0 && !_reduced(was.legs, p.legs)) revert TooSmall(account, mm, least);
     }
 
@@ -568,6 +568,20 @@ contract Clearing is Accounts {
         for (uint256 a = 1; a < p.collateral.length; ++a) {
             if (holds & (1 << a) != 0) p.collateral[a] = collateral[account][a] * 1e18 / assetAt[a].unit;
         }
+    }
+
+    /// @notice `Risk.standing` of an account.
+    function standing(uint256 account, Price mode, uint256 scenario) external view returns (Health memory, uint256) {
+        return risk.standing(portfolio(account), mode, scenario);
+    }
+
+    /// @notice `Risk.assess` of an account.
+    function assess(uint256 account, uint256 version, Price mode, uint256 scenario)
+        external
+        view
+        returns (Health memory)
+    {
+        return risk.assess(portfolio(account), version, mode, scenario);
     }
 
     /// @notice Health as it decides now, every scenario; see `Risk.standing`.

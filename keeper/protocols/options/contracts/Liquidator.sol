@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
-import {AuctionParams, Fill, Health, Portfolio, Price} from "./interfaces/Types.sol";
+import {AuctionParams, Fill, Health, Price} from "./interfaces/Types.sol";
 import {Clearing} from "./Clearing.sol";
 import {Auction, Auctions, Clocks} from "./lib/Auction.sol";
 import {Blob} from "./lib/Blob.sol";
@@ -114,7 +114,7 @@ contract Liquidator {
     }
 
     function _params(uint256 version) internal view returns (AuctionParams memory) {
-        return Blob.auction(params.auctionAt(version));
+        return Blob.auction(params.setAt(version));
     }
 
     /// @notice Name the contracts around this one, once and for all.
@@ -182,12 +182,11 @@ contract Liquidator {
     /// @dev The account at the trigger price; reverts unless it is below its requirement there and at spot.
     /// While a new parameter set is phased in, the kinder of it and the old one must condemn the account.
     function _condemned(uint256 account, uint256 scenario) internal view returns (Health memory h, uint256 version) {
-        Portfolio memory pf = clearing.portfolio(account);
-        (h, version) = risk.standing(pf, Price.Trigger, scenario);
+        (h, version) = clearing.standing(account, Price.Trigger, scenario);
         if (h.stale) revert Stale(account);
         _unhealthy(account, h);
         if (!h.clamped) return (h, version);
-        (Health memory spot,) = risk.standing(pf, Price.Spot, scenario);
+        (Health memory spot,) = clearing.standing(account, Price.Spot, scenario);
         _unhealthy(account, spot);
     }
 
@@ -208,9 +207,8 @@ contract Liquidator {
     /// @notice Replace the scenario of a running auction by one with a larger requirement.
     function improve(uint256 account, uint32 scenario) external {
         Auction memory a = _running(account);
-        Portfolio memory pf = clearing.portfolio(account);
-        Health memory was = risk.assess(pf, a.version, Price.Bid, a.scenario);
-        Health memory is_ = risk.assess(pf, a.version, Price.Bid, scenario);
+        Health memory was = clearing.assess(account, a.version, Price.Bid, a.scenario);
+        Health memory is_ = clearing.assess(account, a.version, Price.Bid, scenario);
         if (is_.mm <= was.mm) revert NotWorse(account);
         a.scenario = scenario;
         packed[account] = a.pack();
@@ -220,7 +218,7 @@ contract Liquidator {
     /// @notice End the auction of an account that is clearly healthy again: E >= Q (1 + buffer / 5), every scenario.
     function cure(uint256 account) external {
         Auction memory a = _running(account);
-        (Health memory h, uint256 version) = risk.standing(clearing.portfolio(account), Price.Bid, risk.ALL());
+        (Health memory h, uint256 version) = clearing.standing(account, Price.Bid, risk.ALL());
         if (h.stale) revert Stale(account);
         uint256 needed = Fixed.mulUp(h.mm, WAD + _params(version).buffer / 5);
         if (h.equity < int256(needed)) revert NotYet(account);
@@ -231,7 +229,7 @@ contract Liquidator {
     function covered(uint256 account) external {
         if (msg.sender != quotes) revert Unauthorised();
         Auction memory a = _running(account);
-        Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        Health memory h = clearing.assess(account, a.version, Price.Bid, a.scenario);
         _cured(account, a, h.equity, h.mm);
     }
 
@@ -245,7 +243,7 @@ contract Liquidator {
     /// @notice Bring up to date what the account counts for among the insolvent. Anyone may call.
     function note(uint256 account) public {
         Auction memory a = _running(account);
-        Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        Health memory h = clearing.assess(account, a.version, Price.Bid, a.scenario);
         clearing.note(account, h.equity < 0 ? h.mm : 0);
     }
 
@@ -273,7 +271,7 @@ contract Liquidator {
     function offer(uint256 account) external view returns (Offer memory o) {
         Auction memory a = _running(account);
         AuctionParams memory p = _params(a.version);
-        Health memory h = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        Health memory h = clearing.assess(account, a.version, Price.Bid, a.scenario);
         (uint256 t,) = _elapsed(a, h.underlyings);
         return _offer(h, p, rhoAt(p, t), fundLeft(p, h.mm, spent[account]));
     }
@@ -362,7 +360,7 @@ contract Liquidator {
         Auction memory a = _running(account);
         if (oracle.level() >= 3) revert Level(3);
         s.p = _params(a.version);
-        s.health = risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario);
+        s.health = clearing.assess(account, a.version, Price.Bid, a.scenario);
         if (s.health.stale) revert Stale(account);
         _clocks(account, s.health.underlyings, s.p.grace);
         uint256 rounds;
@@ -470,7 +468,7 @@ contract Liquidator {
     /// @notice Maintenance requirement of an account in auction, usd: what a bond is a share of.
     function requirement(uint256 account) external view returns (uint256) {
         Auction memory a = _running(account);
-        return risk.assess(clearing.portfolio(account), a.version, Price.Bid, a.scenario).mm;
+        return clearing.assess(account, a.version, Price.Bid, a.scenario).mm;
     }
 
     /// @notice Fill a sealed bid at its own discount.

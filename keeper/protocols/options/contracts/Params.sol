@@ -21,8 +21,7 @@ contract Params {
     ------------------------------------------------------------------------------------------------------ */
 
     struct Version {
-        address risk; //     where the RiskParams are, see `Blob.sol`
-        address auction; //  where the AuctionParams are
+        address set; //      where it is, see `Blob.sol`
         uint40 ready; //     block time from which it may be accepted; 0 when cancelled
     }
 
@@ -49,10 +48,11 @@ contract Params {
     uint256 public immutable delay; //    seconds between propose and accept
 
     mapping(uint256 version => Version) internal versions;
-    uint32 public count; //               versions are 1 to count
-    uint32 public current; //             for new auctions and for health
-    uint32 public previous; //            the one before
+    uint16 public count; //               versions are 1 to count; with the next four in one word
+    uint16 public current; //             for new auctions and for health
+    uint16 public previous; //            the one before
     uint40 public acceptedAt; //          block time of `current`
+    address internal set_; //             where `current` is
 
     constructor(address governor_, address guardian_, uint256 delay_) {
         (governor, guardian, delay) = (governor_, guardian_, delay_);
@@ -73,7 +73,7 @@ contract Params {
         _checkAuction(set.auction);
         version = ++count;
         uint256 ready = block.timestamp + (current == 0 ? 0 : delay);
-        versions[version] = Version(Blob.write(set.risk), Blob.write(set.auction), uint40(ready));
+        versions[version] = Version(Blob.write(set), uint40(ready));
         emit Proposed(version, ready, set);
     }
 
@@ -92,7 +92,8 @@ contract Params {
         if (version <= current || ready == 0) revert Unknown(version);
         if (previous != 0) ready = ready > acceptedAt + PHASE ? ready : acceptedAt + PHASE;
         if (block.timestamp < ready) revert NotReady(ready, block.timestamp);
-        (previous, current, acceptedAt) = (current, uint32(version), uint40(block.timestamp));
+        (previous, current, acceptedAt) = (current, uint16(version), uint40(block.timestamp));
+        set_ = versions[version].set;
         emit Accepted(version);
     }
 
@@ -174,19 +175,15 @@ contract Params {
     ------------------------------------------------------------------------------------------------------ */
 
     function risk(uint256 version) external view returns (RiskParams memory) {
-        return Blob.risk(versions[version].risk);
+        return Blob.risk(setAt(version));
     }
 
     function auction(uint256 version) external view returns (AuctionParams memory) {
-        return Blob.auction(versions[version].auction);
+        return Blob.auction(setAt(version));
     }
 
-    /// @notice Where the two halves of a set are stored, for contracts that read them themselves.
-    function riskAt(uint256 version) external view returns (address) {
-        return versions[version].risk;
-    }
-
-    function auctionAt(uint256 version) external view returns (address) {
-        return versions[version].auction;
+    /// @notice Where a set is stored, for contracts that read it themselves.
+    function setAt(uint256 version) public view returns (address) {
+        return version == current ? set_ : versions[version].set;
     }
 }

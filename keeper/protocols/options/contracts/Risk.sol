@@ -137,7 +137,7 @@ contract Risk {
         view
         returns (Health memory h)
     {
-        RiskParams memory p = Blob.risk(params.riskAt(version));
+        RiskParams memory p = Blob.risk(params.setAt(version));
         uint256[] memory legs = pf.legs;
         Leg.sort(legs);
         h.equity = pf.cash;
@@ -427,7 +427,7 @@ contract Risk {
     function components(Portfolio calldata pf, uint256 version, Price mode) external view returns (Components memory c) {
         Health memory h = _assess(pf, version, mode, ALL);
         (c.loss, c.worst) = (h.loss, h.worst);
-        RiskParams memory p = Blob.risk(params.riskAt(version));
+        RiskParams memory p = Blob.risk(params.setAt(version));
         uint256[] memory legs = pf.legs;
         Leg.sort(legs);
         uint256 i;

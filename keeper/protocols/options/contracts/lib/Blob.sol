@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {SSTORE2} from "solady/src/utils/SSTORE2.sol";
-import {AuctionParams, RiskParams} from "../interfaces/Types.sol";
+import {AuctionParams, ParamSet, RiskParams} from "../interfaces/Types.sol";
 
 /// @title Blob
 /// @notice Parameter sets as code. They are read into memory as they lie: the encodings below equal the memory
@@ -12,16 +12,17 @@ library Blob {
     /// struct, and array offsets count from behind it.
     uint256 private constant SCALARS = 13;
 
-    function write(RiskParams memory p) internal returns (address) {
-        return SSTORE2.write(abi.encode(p));
-    }
+    /// @dev AuctionParams has 27 words and comes first.
+    uint256 private constant AUCTION = 27 * 32;
 
-    function write(AuctionParams memory p) internal returns (address) {
-        return SSTORE2.write(abi.encode(p));
+    function write(ParamSet memory set) internal returns (address) {
+        bytes memory auction_ = abi.encode(set.auction);
+        assert(auction_.length == AUCTION);
+        return SSTORE2.write(bytes.concat(auction_, abi.encode(set.risk)));
     }
 
     function risk(address pointer) internal view returns (RiskParams memory p) {
-        bytes memory data = SSTORE2.read(pointer);
+        bytes memory data = SSTORE2.read(pointer, AUCTION);
         uint256 scalars = SCALARS;
         assembly ("memory-safe") {
             p := add(data, 0x40)
@@ -33,7 +34,7 @@ library Blob {
     }
 
     function auction(address pointer) internal view returns (AuctionParams memory p) {
-        bytes memory data = SSTORE2.read(pointer);
+        bytes memory data = SSTORE2.read(pointer, 0, AUCTION);
         assembly ("memory-safe") {
             p := add(data, 0x20)
         }
