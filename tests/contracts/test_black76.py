@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keeper.margin import black76
-from keeper.protocols.options import maths
+from keeper.protocols.options import maths, normal
 from keeper.simulation.node import Anvil
 from keeper.units import WAD, YEAR, wad
 from tests.shared_data import folder
@@ -35,7 +35,8 @@ def on_chain(w: OptionsWorld, is_call: bool, f: int, k: int, total: int) -> tupl
 
 
 def ours(is_call: bool, f: int, k: int, total: int) -> tuple[int, int]:
-    return maths.value(is_call, f, k, maths.ln_wad(max(1, f * WAD // k)), total)
+    v, n1 = maths.value(is_call, f, k, maths.ln_wad(max(1, f * WAD // k)), total)
+    return v, n1 * WAD >> normal.SCALE
 
 
 WIDE = st.integers(0, 93).flatmap(lambda bits: st.integers(1 << bits, (2 << bits) - 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from keeper.protocols.options.maths import density, ln_wad, value
+from keeper.protocols.options.normal import ONE, SCALE
 from keeper.protocols.options.records import Leg, series_of
 from keeper.protocols.options.risk import Components, Market, Portfolio, sigma
 from keeper.units import WAD, div_trunc, mul_down
@@ -50,7 +51,7 @@ def _leg(market: Market, leg: Leg, at: int) -> Gains:
     w = sigma(t, ln) * t.root_t // WAD
     _, n1 = value(True, t.forward, k, ln, w)
     move = t.forwards[at] - t.forward
-    delta, gamma, vega = div_trunc((n1 if is_call else n1 - WAD) * move, WAD), 0, 0
+    delta, gamma, vega = (n1 if is_call else n1 - ONE) * move >> SCALE, 0, 0
     if w >= MIN_W:
         phi = density(ln, w)
         shocked = max(0, w * t.factors[at] // WAD + t.addends[at])

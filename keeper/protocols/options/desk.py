@@ -21,7 +21,7 @@ from keeper.units import WAD, mul_down, mul_up
 
 # Gas in units, measured on the deployed contracts (tests/contracts/test_gas.py keeps them honest).
 FLAG, BID, SWAP, DEPOSIT = 230_000, 420_000, 160_000, 170_000
-FLAG_LEG, MOVED_LEG, MARGIN_LEG = 26_000, 45_000, 50_000
+FLAG_LEG, MOVED_LEG, MARGIN_LEG = 18_000, 45_000, 45_000
 COMMIT, REVEAL, CURE, DUTY, DUTY_LEG = 400_000, 90_000, 260_000, 420_000, 60_000
 SHARE_LEFT: Final = 0.01  # of a price, at least, after our own trades
 MOST: Final = 2**24  # of one transaction

@@ -1,7 +1,7 @@
 """Fixed point, bit for bit as on chain.
 
 ``exp_wad``, ``ln_wad`` and ``sqrt`` are those of solady 0.1.26 (Remco Bloemen's rational approximations),
-``cdf`` and ``value`` those of ``lib/Black76.sol``. Python's ``>>`` on negative integers floors, as SAR does;
+``value`` is that of ``lib/Black76.sol``. Python's ``>>`` on negative integers floors, as SAR does;
 where Solidity divides signed numbers it truncates, which is ``div_trunc`` here.
 """
 
@@ -11,33 +11,14 @@ from functools import lru_cache
 from math import isqrt as sqrt
 from typing import Final
 
+from keeper.protocols.options.normal import ONE, SCALE, cdf
 from keeper.units import WAD, div_trunc
 
-__all__ = ["cdf", "density", "exp_wad", "growth", "ln_wad", "sqrt", "value"]
+__all__ = ["density", "exp_wad", "growth", "ln_wad", "sqrt", "value"]
 
 MIN_W: Final = 10**9
-CUT: Final = 7_071_067_811_865_475_244
 PACE: Final = 165_838_847_552_801  # ln(1.01) / 60, wad per second, as in ``lib/Pace.sol``
 _LN2_96: Final = 54916777467707473351141471128
-_TAIL_A: Final = (
-    650478250178244363,
-    12919787143353136591,
-    117578849504046139487,
-    625581961353917287603,
-    2067498006223917203771,
-    4080670594171652639713,
-    4062099735652764000329,
-)
-_TAIL_B: Final = (
-    1630477228166597029,
-    32386342837845824709,
-    296331772558254578451,
-    1600821957476871612086,
-    5470644798650576484342,
-    11756730424506726822414,
-    14643514515380871948050,
-    8124199471305528000658,
-)
 
 
 def exp_wad(x: int) -> int:
@@ -94,21 +75,6 @@ def ln_wad(x: int) -> int:
     return p >> 174
 
 
-def cdf(x: int, e: int) -> int:
-    """Standard normal distribution, wad, given ``e = exp(-x^2 / 2)`` (Hart 1968 as in West 2005)."""
-    z = abs(x)
-    r = 0
-    if z < CUT:
-        z = (z << 64) // WAD
-        a, b = _TAIL_A[0], _TAIL_B[0]
-        for c in _TAIL_A[1:]:
-            a = ((a * z) >> 64) + c
-        for c in _TAIL_B[1:]:
-            b = ((b * z) >> 64) + c
-        r = e * a // b
-    return WAD - r if x > 0 else r
-
-
 def density(ln_fk: int, w: int) -> int:
     """``Black76.density``: phi(d1), wad; ``w`` above 0."""
     d = div_trunc(ln_fk * WAD, w) + (w >> 1)
@@ -117,14 +83,13 @@ def density(ln_fk: int, w: int) -> int:
 
 @lru_cache(maxsize=1 << 16)
 def value(is_call: bool, f: int, k: int, ln_fk: int, w: int) -> tuple[int, int]:
-    """Undiscounted Black (1976) value and ``N(d1)``, wad, from forward, strike, ``ln(f/k)`` and ``sigma sqrt(t)``."""
+    """Undiscounted Black (1976) value, wad, and ``N(d1)`` times 2^54, from forward, strike, ``ln(f/k)`` and
+    ``sigma sqrt(t)``, all wad."""
     if w < MIN_W:
         if f > k:
-            return (f - k if is_call else 0), WAD
+            return (f - k if is_call else 0), ONE
         return (0 if is_call else k - f), 0
     d = div_trunc(ln_fk * WAD, w) + (w >> 1)
-    e = exp_wad(div_trunc(-(d * d), 2 * WAD))
-    n1 = cdf(d, e)
-    n2 = cdf(d - w, e * f // k)
-    up, down = (f * n1, k * n2) if is_call else (k * (WAD - n2), f * (WAD - n1))
-    return ((up - down) // WAD if up > down else 0), n1
+    n1 = cdf(d)
+    call = (f * n1 - k * cdf(d - w)) >> SCALE
+    return max(0, call if is_call else call + k - f), n1

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from keeper.ports import View
 from keeper.protocols.options import oracle
 from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt, value
+from keeper.protocols.options.normal import ONE, SCALE
 from keeper.protocols.options.params import RiskParams, Scenario, Shock
 from keeper.protocols.options.records import Account, Clearing, Leg, State, series_of
 from keeper.units import BPS, WAD, YEAR, clamp, div_trunc, mul_down, mul_up
@@ -113,7 +114,7 @@ class Valued(NamedTuple):
     """One series in every scenario, undiscounted."""
 
     now: int  # wad
-    delta: int  # wad, per unit of the underlying, before ``open``
+    delta: int  # times 2^54, per unit of the underlying, before ``open``
     gains: tuple[int, ...]  # wad, change in each scenario
 
 
@@ -222,7 +223,7 @@ class Market:
             value(is_call, forward, k, ln + shift, max(0, w * factor // WAD + addend))[0] - now
             for forward, shift, factor, addend in zip(t.forwards, t.lns, t.factors, t.addends, strict=True)
         )
-        return Valued(now, n1 if is_call else n1 - WAD, gains)
+        return Valued(now, n1 if is_call else n1 - ONE, gains)
 
     # ── health ──
 
@@ -277,7 +278,7 @@ class Market:
                 worth += n * v.now // WAD
                 gains = v.gains if len(gained) == len(v.gains) else [v.gains[s] for s in scenarios]
                 gained = [g + n * gain // WAD for g, gain in zip(gained, gains, strict=True)]
-                b.delta += div_trunc(div_trunc(n * v.delta, WAD) * t.open, WAD)
+                b.delta += div_trunc((n * v.delta >> SCALE) * t.open, WAD)
                 b.shorts += max(0, -n)
                 b.doubt += abs(n) * (BPS - t.confidence) // BPS
                 calls, puts = (calls + n, puts) if series >> 64 & 1 else (calls, puts + n)

@@ -8,6 +8,7 @@ import {Blob} from "./lib/Blob.sol";
 import {Collateral} from "./lib/Collateral.sol";
 import {Fixed} from "./lib/Fixed.sol";
 import {Leg} from "./lib/Leg.sol";
+import {Normal} from "./lib/Normal.sol";
 import {Scenario} from "./lib/Scenario.sol";
 import {Oracle} from "./Oracle.sol";
 import {Params} from "./Params.sol";
@@ -36,6 +37,7 @@ contract Risk {
     /// @dev One underlying while it is being valued.
     struct Book {
         uint256 u;
+        uint256 normal; //        where the table of `Normal` is
         uint256 price; //         wad
         uint256 confidence; //    bps of the feed
         Shock[] shocks; //        the scenarios to evaluate
@@ -141,6 +143,7 @@ contract Risk {
         uint256[] memory legs = pf.legs;
         Leg.sort(legs);
         h.equity = pf.cash;
+        uint256 normal = legs.length == 0 ? 0 : Normal.table();
         uint256 i;
         for (uint256 u; u < p.depths.length; ++u) {
             int256 units = _collateral(pf, p, u);
@@ -148,6 +151,7 @@ contract Risk {
             while (end < legs.length && legs[end].underlying() == u) ++end;
             if (end == i && units == 0) continue;
             Book memory b = _open(p, u, mode, named, h);
+            b.normal = normal;
             if (end != i) _revalue(b, p, legs, i, end);
             _close(b, p, pf, units, named, h);
             i = end;
@@ -353,24 +357,28 @@ contract Risk {
     /// a strike below 2^98, ratios below 2^64, and at most 32 legs are summed.
     function _leg(Book memory b, Term memory t, uint256 leg) internal pure {
         unchecked {
-            int256 n = leg.size();
-            bool call = leg.isCall();
-            uint256 k = leg.strike();
+            (int256 n, bool call, uint256 k) = (leg.size(), leg.isCall(), leg.strike());
             (int256 ln, uint256 w) = _point(t, k);
-            (uint256 v, uint256 n1) = Black76.value(call, t.forward, k, ln, w);
-            Shock[] memory shocks = b.shocks;
-            uint256 count = shocks.length;
-            for (uint256 s; s < count; ++s) {
-                Shock memory x = shocks[s];
-                (uint256 vs,) = Black76.value(call, x.forward, k, ln + x.ln, _shocked(x, w));
-                x.group += Fixed.rawMulDown(n, int256(vs) - int256(v));
-            }
+            (uint256 v, uint256 n1) = Black76.value(b.normal, call, t.forward, k, ln, w);
+            _gains(b, n, call, k, ln, w, v);
             b.value += Fixed.rawMulDown(n, int256(v));
-            b.delta += n * (call ? int256(n1) : int256(n1) - SWAD) / SWAD * int256(t.open) / SWAD;
+            int256 delta = call ? int256(n1) : int256(n1) - int256(Normal.ONE);
+            b.delta += (n * delta >> Normal.SCALE) * int256(t.open) / SWAD;
             if (n < 0) b.shorts += uint256(-n);
             if (t.confidence != 1e4) b.doubt += Fixed.abs(n) * (1e4 - t.confidence) / 1e4;
             if (call) b.callsNow += n;
             else b.putsNow += n;
+        }
+    }
+
+    function _gains(Book memory b, int256 n, bool call, uint256 k, int256 ln, uint256 w, uint256 v) internal pure {
+        unchecked {
+            Shock[] memory shocks = b.shocks;
+            for (uint256 s; s < shocks.length; ++s) {
+                Shock memory x = shocks[s];
+                (uint256 vs,) = Black76.value(b.normal, call, x.forward, k, ln + x.ln, _shocked(x, w));
+                x.group += Fixed.rawMulDown(n, int256(vs) - int256(v));
+            }
         }
     }
 
@@ -381,7 +389,8 @@ contract Risk {
         pure
         returns (uint256 v, uint256 n1)
     {
-        return Black76.value(isCall, forward, strike, _ln(forward, strike), w);
+        (v, n1) = Black76.value(Normal.table(), isCall, forward, strike, _ln(forward, strike), w);
+        n1 = n1 * WAD >> Normal.SCALE;
     }
 
     /// @return ln ln(F / K) @return w sigma sqrt(t)
@@ -437,6 +446,7 @@ contract Risk {
             int256 units = _collateral(pf, p, u);
             if (end != i || units != 0) {
                 Book memory b = _open(p, u, mode, h.worst, h);
+                b.normal = Normal.table();
                 Components memory mine;
                 _greeks(b, p, legs, i, end, mine);
                 mine.delta += Fixed.mulDown(Fixed.mulDown(units, int256(b.price)), b.shocks[0].move);
@@ -455,7 +465,7 @@ contract Risk {
         Term memory t;
         for (; i < end; ++i) {
             if (legs[i].expiry() != t.expiry) t = _term(b, p, legs[i].expiry());
-            (int256 delta, int256 gamma, int256 vega) = _greek(b.shocks[0], t, legs[i]);
+            (int256 delta, int256 gamma, int256 vega) = _greek(b, t, legs[i]);
             int256 n = legs[i].size() * int256(t.discount) / SWAD;
             sum.delta += n * delta / SWAD;
             sum.gamma += n * gamma / SWAD;
@@ -464,16 +474,17 @@ contract Risk {
     }
 
     /// @dev Per contract, undiscounted: delta dF, gamma dF^2 / 2, vega dw.
-    function _greek(Shock memory x, Term memory t, uint256 leg)
+    function _greek(Book memory b, Term memory t, uint256 leg)
         internal
         pure
         returns (int256 delta, int256 gamma, int256 vega)
     {
         uint256 k = leg.strike();
         (int256 ln, uint256 w) = _point(t, k);
-        (, uint256 n1) = Black76.value(true, t.forward, k, ln, w);
+        (, uint256 n1) = Black76.value(b.normal, true, t.forward, k, ln, w);
+        Shock memory x = b.shocks[0];
         int256 move = int256(x.forward) - int256(t.forward);
-        delta = (leg.isCall() ? int256(n1) : int256(n1) - SWAD) * move / SWAD;
+        delta = (leg.isCall() ? int256(n1) : int256(n1) - int256(Normal.ONE)) * move >> Normal.SCALE;
         if (w >= Black76.MIN_W) (gamma, vega) = _curvature(x, t, ln, w, move);
     }
 
