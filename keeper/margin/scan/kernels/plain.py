@@ -37,7 +37,7 @@ def _chunk(b: Slice, t: Lanes) -> Singles:
         np.minimum(carried, np.where(b.first >> k & 1, np.float32(0), NO_CAP), out=carried)
         carried += np.take(gain, series[k], axis=1, mode="clip") * lots[k]
         sums += np.take(pair, series[k], axis=1, mode="clip") * lots[k]
-    np.minimum(carried, np.float32(0), out=carried)
+    np.minimum(carried, np.zeros_like(carried), out=carried)  # not with a single number: numpy has no vectors for that
     if b.units.any():
         carried += b.units * t.parameters[b.under, 0] * t.shock[b.under].T
     return finish(b, t, carried.min(axis=0), sums[0], sums[1])

@@ -1,8 +1,13 @@
-"""Table times positions in scipy: the j-th expiries of all accounts are one sparse matrix, multiplied in order of j."""
+"""Table times positions in scipy: the j-th expiries of all accounts are one sparse matrix, multiplied in order of j.
+
+Products are added where the sums are, which spares a pass over memory and a copy for each level; the function for that
+is not among those that scipy documents, so that ``@`` stands in for it where it is not there any more.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -33,18 +38,18 @@ class Sparse:
         plans, used = self._plans.setdefault(blocks, {}), blocks.used
         for chunk in blocks.touched():
             plans.pop(chunk, None)
-        out = np.empty(len(used), np.float32)
+        out, room = np.empty(len(used), np.float32), _Room(len(used), t)
         for at in range(0, len(used), CHUNK):
             part = used[at : at + CHUNK]
             kept = plans.get(at // CHUNK)
             if kept is None or kept.whole.shape != (len(part), len(t.gain)):
                 kept = plans[at // CHUNK] = _plan(part, len(t.gain))
-            out[at : at + CHUNK] = _product(part, kept, t)
+            out[at : at + CHUNK] = _product(part, kept, t, room)
         return out
 
     def some(self, part: Slice, t: Lanes) -> Singles:
-        parts = (part[at : at + CHUNK] for at in range(0, len(part), CHUNK))
-        found = [_product(each, _plan(each, len(t.gain)), t) for each in parts]
+        parts, room = (part[at : at + CHUNK] for at in range(0, len(part), CHUNK)), _Room(len(part), t)
+        found = [_product(each, _plan(each, len(t.gain)), t, room) for each in parts]
         return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
@@ -66,19 +71,51 @@ def _matrix(b: Slice, chosen: Array, series: int) -> Any:
     return sparse.csr_array(entries, shape=(len(b), series))
 
 
-def _product(b: Slice, plan: Plan, t: Lanes) -> Singles:
-    """``turned`` has one scenario to a row: minima along a row are slow."""
-    carried = plan.levels[0] @ t.gain
-    for matrix in plan.levels[1:]:
+class _Room:
+    """Sums of one chunk, zeros as many, and columns of the table: what every chunk of a scan uses again."""
+
+    def __init__(self, blocks: int, t: Lanes) -> None:
+        shape = min(blocks, CHUNK), t.width
+        self.sums, self.zeros = np.empty(shape, np.float32), np.zeros(shape, np.float32)
+        self.pair = np.ascontiguousarray(t.pair.T)
+
+
+def _product(b: Slice, plan: Plan, t: Lanes, room: _Room) -> Singles:
+    """``turned`` has one scenario to a row: minima along a row are slow, and so are those with a single number."""
+    carried, zeros = room.sums[: len(b)], room.zeros[: len(b)]
+    carried[:] = 0
+    for level, matrix in enumerate(plan.levels):
         part = carried[: matrix.shape[0]]
-        np.minimum(part, 0, out=part)
-        part += matrix @ t.gain
-    np.minimum(carried, 0, out=carried)
+        if level:
+            np.minimum(part, zeros[: len(part)], out=part)
+        _add(part, matrix, t.gain)
+    np.minimum(carried, zeros, out=carried)
     turned = np.ascontiguousarray(carried.T)
     if b.units.any():
         held, under = b.units[plan.order], b.under[plan.order]
         turned += np.ascontiguousarray(t.shock[under].T) * (held * t.parameters[under, 0])
     lowest = np.empty(len(b), np.float32)
     lowest[plan.order] = turned.min(axis=0)
-    worth, delta = np.ascontiguousarray((plan.whole @ t.pair).T)
+    worth, delta = (plan.whole @ column for column in room.pair)
     return finish(b, t, lowest, worth, delta)
+
+
+def _add(sums: Singles, matrix: Any, table: Singles) -> None:
+    """sums += matrix @ table."""
+    if ADDS is None:
+        sums += matrix @ table
+    else:
+        ADDS(*matrix.shape, table.shape[1], matrix.indptr, matrix.indices, matrix.data, table.ravel(), sums.ravel())
+
+
+def _adds() -> Callable[..., None] | None:
+    """(rows, columns, vectors, ends, places, entries, table, sums): all arrays flat, and sums written to."""
+    try:
+        from scipy.sparse import _sparsetools
+
+        return cast(Callable[..., None], _sparsetools.csr_matvecs)
+    except (ImportError, AttributeError):
+        return None
+
+
+ADDS: Final = _adds()
