@@ -50,7 +50,7 @@ class Pool:
         for step in range(deep):
             noise = _noise(step, len(self.v))
             ruined = np.where((rows % 2 == 1)[:, None], self._forced(sets, noise), _without(sets, noise, step))
-            done = self._filled(ruined, keys[rows % len(keys)] * (1 + NOISE * noise))
+            done = self.filled(ruined, keys[rows % len(keys)] * (1 + NOISE * noise))
             worth = (done * self.v).sum(axis=1)
             yield np.flatnonzero(done[worth.argmax()])
             take = worth >= values * (1 - HEAT * (1 - (step + 1) / deep))
@@ -82,7 +82,7 @@ class Pool:
                 short += self.losses[u, worst] * much[:, None]
         return np.asarray(short)
 
-    def _filled(self, done: Sets, keys: Floats) -> Sets:
+    def filled(self, done: Sets, keys: Floats) -> Sets:
         """Fill up each set in the order of its own keys, as long as anything fits."""
         picked = done.astype(np.float64)
         left, total = 1 + self.slack - picked @ self.a, self.base[:, :, None] + self.losses @ picked.T

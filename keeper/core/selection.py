@@ -6,21 +6,25 @@
 
 All uses are non-negative: whatever fits, fits without any one of its items too. Prices of the rows come from the
 Lagrangian dual, which also bounds the optimum (Fisher, Management Science 27 (1981) 1); from them a greedy start. Then
-items are left out that no better set can contain; the rest is searched (ruin and recreate), and what the bound still
-leaves open is enumerated. That ends by itself for up to ``EXACT`` items, else after ``NODES`` steps: by count, not by
-time, so that two runs choose the same. The search is in float64; what is returned is checked in exact integers.
+items are left out that no better set can contain; the rest is searched (ruin and recreate, exchange), and what the
+bound still leaves open is enumerated. That ends by itself for up to ``EXACT`` items, else after ``NODES`` steps: by
+count, not by time, so that two runs choose the same. The search is in float64; what is returned is checked in exact
+integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keeper.core.exchange import exchanged
 from keeper.core.recreate import DEEP, Floats, Pool
+from keeper.core.walk import SLACK, Walk, from_best
 
 Worst = tuple[tuple[int, ...], ...]  # by underlying and scenario
 Cut = tuple[int, ...]  # a scenario of each underlying, -1 for none
@@ -28,12 +32,15 @@ Cut = tuple[int, ...]  # a scenario of each underlying, -1 for none
 EXACT: Final = 16  # items up to which the enumeration has no limit
 ENOUGH: Final = 0.004  # relative gap at which the search ends
 NODES: Final = 250  # steps of the enumeration for larger sets
+MOST: Final = 250  # items above which so few steps prove nothing
 ROUNDS: Final = (60, 30, 30, 30, 30, 30)  # steps of the dual, each time that the binding scenarios are looked for again
-MANY: Final = 500  # items from which a quarter of the search does: single ones matter less
+MANY: Final = 500  # items from which a little of the search does: single ones matter less
 CORE: Final = 96  # items that the search looks at
 CHUNK: Final = 64  # items looked at together
+GROWTH: Final = 4  # of that, when all before were looked at
 NONE: Final = 0.5  # in place of no room at all: the least use is then twice what there is
-SLACK: Final = 1e-12  # relative; float64 sums of a thousand terms are better than this
+
+flat = chain.from_iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,24 +134,26 @@ class _Search:
     mu: Floats = field(default_factory=lambda: np.zeros(0))
     dual: float = np.inf
     cuts: list[Cut] = field(default_factory=list)
+    made: tuple[tuple[int, int], tuple[Floats, Floats]] | None = None  # the linear rows, and of how many items and cuts
 
     def __post_init__(self) -> None:
         items, room, n = self.items, self.room, len(self.items)
+        values, groups, uses, losses = zip(*((i.value, i.group, i.uses, i.losses) for i in items), strict=True)
         self.index = np.arange(n)
-        self.unit = float(max(item.value for item in items))
-        self.v = _floats([item.value for item in items]) / self.unit
-        self.a = _floats([x for i in items for x in i.uses]).reshape(n, -1)
-        self.a /= _floats([row or NONE for row in room.rows])
+        self.unit = float(max(values))
+        self.v = _floats(values, n) / self.unit
+        self.a = _floats(flat(uses), n * len(room.rows)).reshape(n, -1)
+        self.a /= _floats((row or NONE for row in room.rows), len(room.rows))
         margin, shape = room.margin or NONE, (len(room.losses), len(room.losses[0]) if room.losses else 0)
-        self.base = _floats([x for row in room.losses for x in row]).reshape(shape) / margin
-        none = ((0,) * shape[1],) * shape[0]
-        flat = [x for i in items for row in i.losses or none for x in row]
-        self.losses = np.ascontiguousarray(np.moveaxis(_floats(flat).reshape(n, *shape), 0, 2)) / margin
-        seen: dict[Hashable, int] = {}
-        self.group = np.array([seen.setdefault(item.group, len(seen)) for item in items])
-        self.alone = len(seen) == n
+        size, none = shape[0] * shape[1], ((0,) * shape[1],) * shape[0]
+        self.base = _floats(flat(room.losses), size).reshape(shape) / margin
+        each = flat(flat(loss or none for loss in losses))
+        self.losses = np.ascontiguousarray(_floats(each, n * size).reshape(n, *shape).transpose(1, 2, 0)) / margin
+        number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+        self.group = np.fromiter(map(number.__getitem__, groups), np.int64, n)
+        self.alone = len(number) == n
         self.margin = bool(room.losses)
-        self._keep((self.v > 0) & (self.a <= 1 + SLACK).all(axis=1))
+        self._keep(self._fits(self.index, np.full(self.a.shape[1], 1 + SLACK), self.base))  # alone
 
     def run(self) -> tuple[list[int], int]:
         """(positions, bound in the unit of the values)."""
@@ -153,15 +162,19 @@ class _Search:
             self.cuts += new
             self._dual(rounds)
             for order in self._orders()[: 4 if rounds == ROUNDS[0] else few]:
-                self._offer(self._fill(order))
+                self.offer(self._fill(order))
+            self._exchange(double=False)
             self._reduce()
             new = [cut for cut in self._violated() if cut not in self.cuts]
             if not new:
                 break
         if len(self.v) > EXACT and not self._close():
             self._search()
+            self._exchange(double=True)
             self._reduce()
-        proven = _Walk(self).run()
+        proven = len(self.v) <= MOST and Walk(self, NODES if len(self.items) > EXACT else 2 ** (EXACT + 4)).run()
+        if not proven and not self._close():
+            self._exchange(double=True)
         value = sum(self.items[i].value for i in self.best)
         bound = value if proven else int(self.dual * (1 + SLACK) * self.unit) + 1
         return self.best, max(bound, value)
@@ -198,18 +211,32 @@ class _Search:
         """Items in this order as long as any fits; what once does not fit never does later."""
         chosen = list[int]()
         left, total = np.full(self.a.shape[1], 1 + SLACK), self.base
-        least = self.a.min(axis=0, initial=1.0)
-        for begin in range(0, len(order), CHUNK):
-            if (left < least).any():
-                break
-            open_ = order[begin : begin + CHUNK]
-            open_ = open_[~np.isin(self.group[open_], self.group[chosen])]
-            while len(open_ := open_[self._fits(open_, left, total)]):
-                i = int(open_[0])
-                chosen.append(i)
-                left, total = left - self.a[i], total + self.losses[:, :, i]
-                open_ = open_[self.group[open_] != self.group[i]]
+        least, taken = self.a.min(axis=0, initial=1.0), np.zeros(int(self.group.max(initial=0)) + 1, np.bool_)
+        begin, size = 0, CHUNK
+        while begin < len(order) and not (left < least).any():
+            open_ = order[begin : begin + size]
+            begin, size = begin + size, GROWTH * size
+            while len(open_ := open_[~taken[self.group[open_]]]) and len(
+                open_ := open_[self._fits(open_, left, total)]
+            ):
+                run = open_[: self._together(open_[:CHUNK], left, total)]
+                chosen += run.tolist()
+                left, total = left - self.a[run].sum(axis=0), total + self.losses[:, :, run].sum(axis=2)
+                taken[self.group[run]] = True
+                open_ = open_[len(run) :]
         return chosen
+
+    def _together(self, items: NDArray[np.int64], left: Floats, total: Floats) -> int:
+        """How many of the first of these, each of which fits, fit all at once: at least one."""
+        ok = (self.a[items].cumsum(axis=0) <= left).all(axis=1)
+        if self.margin:
+            worst = (self.losses[:, :, items].cumsum(axis=2) + total[:, :, None]).max(axis=1)
+            ok &= np.maximum(worst, 0.0).sum(axis=0) <= 1 + SLACK
+        if not self.alone:
+            again = np.ones(len(items), np.bool_)
+            again[np.unique(self.group[items], return_index=True)[1]] = False
+            ok &= ~again
+        return max(1, len(items) if ok.all() else int(ok.argmin()))
 
     def _fits(self, items: NDArray[np.int64], left: Floats, total: Floats) -> NDArray[np.bool_]:
         ok = (self.a[items] <= left).all(axis=1)
@@ -218,7 +245,7 @@ class _Search:
             ok &= np.maximum(worst, 0.0).sum(axis=0) <= 1 + SLACK
         return np.asarray(ok)
 
-    def _offer(self, places: Sequence[int]) -> bool:
+    def offer(self, places: Sequence[int]) -> bool:
         value = float(sum(self.v[i] for i in sorted(places)))
         if value > self.best_value * (1 + SLACK):
             self.best, self.best_value = [int(self.index[i]) for i in places], value
@@ -229,13 +256,15 @@ class _Search:
 
     def _linear(self) -> tuple[Floats, Floats]:
         """Rows (n, R) and room (R,): the plain ones, then margin as if these scenarios were the worst."""
-        rows, room = [self.a], [np.ones(self.a.shape[1])]
-        for cut in self.cuts:
-            pairs = [(u, s) for u, s in enumerate(cut) if s >= 0]
-            use = sum((self.losses[u, s] for u, s in pairs), np.zeros(len(self.v)))
-            rows.append(use[:, None])
-            room.append(np.array([1 - sum(self.base[u, s] for u, s in pairs)]))
-        return np.concatenate(rows, axis=1), np.concatenate(room)
+        if self.made is None or self.made[0] != (len(self.v), len(self.cuts)):
+            rows, room = [self.a], [np.ones(self.a.shape[1])]
+            for cut in self.cuts:
+                pairs = [(u, s) for u, s in enumerate(cut) if s >= 0]
+                use = sum((self.losses[u, s] for u, s in pairs), np.zeros(len(self.v)))
+                rows.append(use[:, None])
+                room.append(np.array([1 - sum(self.base[u, s] for u, s in pairs)]))
+            self.made = (len(self.v), len(self.cuts)), (np.concatenate(rows, axis=1), np.concatenate(room))
+        return self.made[1]
 
     def _tops(self, reduced: Floats) -> Floats:
         """(n,) of the group of each item the best, at least 0: nothing need be taken."""
@@ -306,19 +335,31 @@ class _Search:
         found: dict[int, list[tuple[float, int]]] = {}
         for i, g in enumerate(self.group.tolist()):
             found.setdefault(g, [(0.0, -1)]).append((-float(reduced[i]), i))
-        return value, [_from_best(options) for options in found.values()]
+        return value, [from_best(options) for options in found.values()]
 
     # ── better sets ──
 
-    def _search(self) -> None:
-        """Ruin and recreate, among those that give away least."""
+    def _pool(self) -> tuple[NDArray[np.int64], Pool]:
         core = self._core()
         losses = np.ascontiguousarray(self.losses[:, :, core])
         group, rough = self.group[core], losses.astype(np.float32)
-        pool = Pool(self.v[core], self.a[core], losses, self.base, group, rough, SLACK)
-        deep = DEEP if len(self.items) <= MANY else DEEP // 4
-        for found in pool.search(np.isin(self.index[core], self.best), self._keys()[:3, core], deep):
-            if found.size and self._offer([int(i) for i in core[found]]) and self._close():
+        return core, Pool(self.v[core], self.a[core], losses, self.base, group, rough, SLACK)
+
+    def _exchange(self, *, double: bool) -> None:
+        """From the best set; up to two items at once, or one."""
+        if not len(self.v):
+            return
+        core, pool = self._pool()
+        order = self._keys()[1, core] if double else None
+        self.offer(core[exchanged(pool, np.isin(self.index[core], self.best), order)].tolist())
+
+    def _search(self) -> None:
+        """Ruin and recreate, among those that give away least."""
+        core, pool = self._pool()
+        deep = DEEP if len(self.items) <= MANY else 1
+        start = np.isin(self.index[core], self.best)
+        for found in pool.search(start, self._keys()[:3, core], deep):
+            if found.size and self.offer(core[found].tolist()) and self._close():
                 return
 
     def _close(self) -> bool:
@@ -334,62 +375,5 @@ class _Search:
         return np.sort(np.argsort(lost, kind="stable")[:CORE])
 
 
-def _floats(numbers: Sequence[float]) -> Floats:
-    return np.fromiter(numbers, np.float64, len(numbers))
-
-
-def _from_best(options: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    options.sort(key=lambda option: (option[0], -option[1]))
-    return [(lost - options[0][0], item) for lost, item in options]
-
-
-class _Walk:
-    """Whether the best set is the best there is, and a better one where one turns up on the way.
-
-    A set is worth the dual value, less what each group's choice gives away at these prices; sets that give away more
-    than the gap need not be looked at. Depth first, the groups with the clearest choice first.
-    """
-
-    def __init__(self, search: _Search) -> None:
-        self.search = search
-        self.dual, choices = search.choices()
-        self.choices = sorted(choices, key=lambda options: -options[1][0])
-        self.nodes, self.limit = 0, NODES if len(search.items) > EXACT else 2 ** (EXACT + 4)
-
-    def run(self) -> bool:
-        s = self.search
-        return self._visit(0, 0.0, np.full(s.a.shape[1], 1 + SLACK), s.base, [])
-
-    def _open(self, lost: float) -> bool:
-        return self.dual - lost > self.search.best_value * (1 + SLACK)
-
-    def _visit(self, depth: int, lost: float, left: Floats, total: Floats, chosen: list[int]) -> bool:
-        """False when the limit was reached."""
-        if not self._open(lost):
-            return True
-        if depth == len(self.choices):
-            self.search._offer(chosen)
-            return True
-        for cost, item in self.choices[depth]:
-            if not self._open(lost + cost):
-                return True  # those after it give away more
-            self.nodes += 1
-            if self.nodes > self.limit:
-                return False
-            step = (left, total) if item < 0 else self._with(item, left, total)
-            after = chosen if item < 0 else [*chosen, item]
-            if step is not None and not self._visit(depth + 1, lost + cost, *step, after):
-                return False
-        return True
-
-    def _with(self, item: int, left: Floats, total: Floats) -> tuple[Floats, Floats] | None:
-        """(room left, losses) with one more, or None when it does not fit."""
-        s = self.search
-        left = left - s.a[item]
-        if left.min(initial=0.0) < 0:
-            return None
-        if s.margin:
-            total = total + s.losses[:, :, item]
-            if np.maximum(total.max(axis=1), 0.0).sum() > 1 + SLACK:
-                return None
-        return left, total
+def _floats(numbers: Iterable[float], count: int) -> Floats:
+    return np.fromiter(numbers, np.float64, count)

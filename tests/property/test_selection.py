@@ -1,8 +1,15 @@
-"""The chosen set against the exact optimum, and what must be true of any choice."""
+"""The chosen set against the exact optimum, and what must be true of any choice.
+
+``KEEPER_SETS_SEED`` tries other instances; those that the search was tuned with have seeds below a hundred thousand.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,13 +18,14 @@ from hypothesis import strategies as st
 from keeper.core.selection import EXACT, Item, Room, select
 from tests.worlds.sets import instance, optimum
 
+SEED = int(os.environ.get("KEEPER_SETS_SEED", "700000"))
 SIZES = (6, 10, 16, 24, 40, 60, 100, 200)  # in turn
 
 
 @pytest.mark.parametrize("batch", range(20))
 def test_the_set_is_within_one_per_cent_of_the_optimum(batch: int) -> None:
     """Two hundred instances; small sets are exact, and the stated bound is one."""
-    for seed in range(batch * 10, batch * 10 + 10):
+    for seed in range(SEED + batch * 10, SEED + batch * 10 + 10):
         size = SIZES[seed % len(SIZES)]
         items, room = instance(seed, size)
         found, best = select(items, room), optimum(items, room)
@@ -29,8 +37,46 @@ def test_the_set_is_within_one_per_cent_of_the_optimum(batch: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_thousand_are_within_one_per_cent(seed: int) -> None:
-    items, room = instance(seed, 1_000)
+    items, room = instance(SEED + seed, 1_000)
     assert select(items, room).value >= optimum(items, room) * 0.99
+
+
+Shape = Callable[[list[Item], Room, Random], tuple[list[Item], Room]]
+
+SHAPES: dict[str, Shape] = {
+    "all equal": lambda items, room, dice: ([replace(items[0], group=i) for i in range(len(items))], room),
+    "many ties": lambda items, room, dice: ([replace(i, value=dice.choice((1, 2, 3)) * 10**18) for i in items], room),
+    "one huge": lambda items, room, dice: ([replace(items[0], value=10**6 * items[0].value), *items[1:]], room),
+    "one huge that fits alone": lambda items, room, dice: (
+        [Item(max(i.value for i in items[1:]) * 2, -1, room.rows, items[0].losses), *items[1:]],
+        room,
+    ),
+    "hardly any capital": lambda items, room, dice: (
+        items,
+        replace(room, rows=(*room.rows[:2], min(i.uses[2] for i in items) * 3)),
+    ),
+    "hardly any margin": lambda items, room, dice: (items, replace(room, margin=room.required([]) + 10**18)),
+    "everything fits": lambda items, room, dice: (
+        items,
+        Room(tuple(100 * r for r in room.rows), room.losses, 100 * room.margin),
+    ),
+    "three of one another": lambda items, room, dice: ([replace(i, group=k // 3) for k, i in enumerate(items)], room),
+    "all of one group": lambda items, room, dice: ([replace(i, group=0) for i in items], room),
+    "value by size": lambda items, room, dice: ([replace(i, value=i.uses[2] + 1) for i in items], room),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nor_do_awkward_shapes_cost_more_than_one_per_cent(shape: str) -> None:
+    for size in (12, 30, 80, 600):
+        dice = Random(f"{shape} {size}")
+        items, room = SHAPES[shape](*instance(SEED + size, size), dice)
+        found, best = select(items, room), optimum(items, room)
+        chosen = [items[i] for i in found.chosen]
+        assert room.fits(chosen) or not chosen
+        assert len({item.group for item in chosen}) == len(chosen)
+        assert found.value >= best * 0.99, size
+        assert found.bound >= best * (1 - 1e-6), size
 
 
 amounts = st.integers(0, 30)
