@@ -161,6 +161,17 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What the chain says of a record that lies in columns, in whatever form ``Bulk.put_all`` understands.
+
+    Of one record only the last word in a block counts; what it was before, the columns keep.
+    """
+
+    key: Key
+    said: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """Something that happened on chain and is remembered but not state: a flag, a fill, a payment."""
 

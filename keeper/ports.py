@@ -50,6 +50,7 @@ from keeper.model import (
     Realised,
     Reason,
     Receipt,
+    Told,
     Turn,
     TxEvent,
     TxIntent,
@@ -107,6 +108,19 @@ class Columns(Protocol):
 
 
 @runtime_checkable
+class Bulk(Protocol):
+    """Columns that take what a block says of many records at once."""
+
+    def put_all(self, told: Mapping[Key, Any]) -> Any:
+        """What was ``Told`` of each; nothing is written when it raises. Returns what brings them back."""
+        ...
+
+    def restore(self, undo: Any) -> None:
+        """Bring records back. Undone in the opposite order, all are exactly as they were."""
+        ...
+
+
+@runtime_checkable
 class Adapter(Protocol):
     """One protocol. Pure: no I/O, no clock, no state between calls but its immutable settings."""
 
@@ -122,8 +136,11 @@ class Adapter(Protocol):
         """What to fetch, given what is known; asked again after every block, so reads may grow with the book."""
         ...
 
-    def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Fact]:
-        """What one log, or the answer to one read, changes. Unknown logs change nothing."""
+    def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Told | Fact]:
+        """What one log, or the answer to one read, changes. Unknown logs change nothing.
+
+        ``Told`` only where the columns are ``Bulk``.
+        """
         ...
 
     def columns(self) -> Columns: ...

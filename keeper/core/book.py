@@ -2,20 +2,28 @@
 
 Records are immutable values under a ``Key``; those of accounts live in columns, which are also what is screened. Each
 applied block leaves an undo list; a reorg replays it backwards, so that rolling back is exactly "never having seen
-those blocks".
+those blocks". What a block tells of accounts is gathered and written at once, at its end or when somebody asks.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from keeper.errors import Broken
-from keeper.model import BlockBatch, BlockRef, Delta, Fact, Key, Log, Read
-from keeper.ports import Adapter
+from keeper.model import BlockBatch, BlockRef, Delta, Fact, Key, Log, Read, Told
+from keeper.ports import Adapter, Bulk
 
 DEPTH = 256  # blocks that can be undone; deeper reorgs need a resync
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Columns of many records, written at once."""
+
+    undo: Any  # of ``Bulk``
 
 
 class Book:
@@ -24,19 +32,27 @@ class Book:
     def __init__(self, adapter: Adapter, genesis: BlockRef) -> None:
         self.ref = genesis  # the last block applied
         self.columns = adapter.columns()
+        self._bulk = cast(Bulk, self.columns)  # of those whose adapter says ``Told``
         self._adapter = adapter
         self._records: dict[Key, Any] = {}
         self._kinds: dict[str, set[Key]] = {}
-        self._undo: deque[tuple[BlockRef, list[Delta]]] = deque(maxlen=DEPTH)
+        self._told: dict[Key, Any] = {}  # of columns, not written yet
+        self._undo: deque[tuple[BlockRef, list[Delta | Written]]] = deque(maxlen=DEPTH)
         self.interests = adapter.interests(self)
 
     # ── View ──
 
     def get(self, key: Key) -> Any:
-        return self.columns.get(key) if key.kind in self.columns.kinds else self._records.get(key)
+        if key.kind not in self.columns.kinds:
+            return self._records.get(key)
+        self._write()
+        return self.columns.get(key)
 
     def keys(self, kind: str) -> Iterator[Key]:
-        return self.columns.keys(kind) if kind in self.columns.kinds else iter(sorted(self._kinds.get(kind, ())))
+        if kind not in self.columns.kinds:
+            return iter(sorted(self._kinds.get(kind, ())))
+        self._write()
+        return self.columns.keys(kind)
 
     # ── changes ──
 
@@ -56,13 +72,29 @@ class Book:
                     if isinstance(change, Fact):
                         facts.append(change)
                     else:
-                        self._put(change.key, change.after)
-                        self._undo[-1][1].append(change)
+                        self._change(change)
+            self._write()
             self.interests = self._adapter.interests(self)
         except BaseException:
+            self._told.clear()
             self._pop()
             raise
         return facts
+
+    def _change(self, change: Delta | Told) -> None:
+        if isinstance(change, Told):
+            self._told[change.key] = change.said
+            return
+        if change.key.kind in self.columns.kinds:
+            self._write()
+        self._put(change.key, change.after)
+        self._undo[-1][1].append(change)
+
+    def _write(self) -> None:
+        """What was told of records in columns."""
+        if self._told:
+            told, self._told = self._told, {}
+            self._undo[-1][1].append(Written(self._bulk.put_all(told)))
 
     def _sources(self, batch: BlockBatch) -> list[Log | tuple[Read, bytes]]:
         reads = [(read, batch.reads[read.name]) for read in self.interests.reads if read.name in batch.reads]
@@ -90,8 +122,11 @@ class Book:
 
     def _pop(self) -> None:
         self.ref, done = self._undo.pop()
-        for delta in reversed(done):
-            self._put(delta.key, delta.before)
+        for change in reversed(done):
+            if isinstance(change, Written):
+                self._bulk.restore(change.undo)
+            else:
+                self._put(change.key, change.before)
 
     def _put(self, key: Key, record: Any) -> None:
         if key.kind not in self.columns.kinds:

@@ -11,23 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from eth_account import Account
-from web3 import Web3
-from web3._utils.events import get_event_data
 
 from keeper.core.selection import select
-from keeper.model import Call, Key, Log, Moment
-from keeper.protocols.options.book import HANDLERS, changed
+from keeper.model import Call, Key, Moment
 from keeper.protocols.options.columns import Columns
-from keeper.protocols.options.records import State
 from keeper.protocols.options.risk import Market, Price, portfolio
 from keeper.simulation.node import Anvil
 from keeper.simulation.world import GENESIS, Size, World, build
 from keeper.tx.keys import Key as Secret
 from keeper.tx.signer import local_signer
-from tests.bench import reading, scanning
+from tests.bench import events, reading, scanning
 from tests.bench.harness import Row, seconds
 from tests.worlds.sets import instance, optimum
 
@@ -56,36 +51,6 @@ def start() -> list[Row]:
         Row("`keeper --help`", run(keeper, "--help"), "`python -c pass`", run(python, "-c", "pass"), 4, faster=False),
         Row("refuse a wrong setting", wrong, "import of its library", run(python, "-c", LIBRARY), 3, faster=False),
     ]
-
-
-def decoding() -> list[Row]:
-    """One `Changed` event with four legs into a record."""
-    with market() as w:
-        topic = next(t for t, handler in HANDLERS["Clearing"].items() if handler is changed)
-        raw = w.node.rpc("eth_getLogs", {"fromBlock": "0x0", "address": w.dep.clearing, "topics": [topic]})[-1]
-        log = _log(raw)
-        state, ref = State(w.book), w.book.ref
-        ours = seconds(lambda: list(changed(state, log, ref)))
-        theirs = seconds(_web3_decoder(w, raw))
-    return [Row("decode an account's event, the record before it included", ours, "web3.py", theirs, 50)]
-
-
-def _log(raw: dict[str, Any]) -> Log:
-    address, data, tx = (bytes.fromhex(raw[name][2:]) for name in ("address", "data", "transactionHash"))
-    topics = tuple(bytes.fromhex(t[2:]) for t in raw["topics"])
-    return Log(address, topics, data, tx, int(raw["logIndex"], 16))
-
-
-def _web3_decoder(w: World, raw: dict[str, Any]) -> Callable[[], object]:
-    import json
-    from importlib.resources import files
-
-    abi = json.loads(files("keeper.protocols.options").joinpath("artifacts.json").read_text())
-    w3 = Web3(Web3.HTTPProvider(w.node.url))
-    entry = next(e for e in abi["contracts"]["Clearing"]["abi"] if e.get("name") == "Changed")
-    entries = w3.eth.get_logs({"blockHash": raw["blockHash"], "address": Web3.to_checksum_address(raw["address"])})
-    found = next(e for e in entries if e["logIndex"] == int(raw["logIndex"], 16))
-    return lambda: get_event_data(w3.codec, entry, found)
 
 
 def margin() -> list[Row]:
@@ -165,4 +130,4 @@ def choosing() -> list[Row]:
     ]
 
 
-ALL = (start, decoding, margin, signing, choosing, journal, *scanning.ALL, *reading.ALL)
+ALL = (start, events.decoding, margin, signing, choosing, journal, *scanning.ALL, *reading.ALL)

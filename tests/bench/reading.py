@@ -11,10 +11,9 @@ from web3 import AsyncHTTPProvider, AsyncWeb3, Web3
 
 from keeper.model import Key
 from keeper.protocols import build as compiler
-from keeper.protocols.options import packed
 from keeper.protocols.options.book import CONTRACTS
+from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.risk import Price
-from keeper.protocols.options.store import Store
 from keeper.simulation.node import Anvil
 from keeper.simulation.world import GENESIS, Size, World, build
 from tests.bench.harness import Row, least
@@ -51,23 +50,17 @@ def book_load() -> list[Row]:
 def _packed(w: World, ids: list[int]) -> Callable[[], object]:
     reader = CONTRACTS["Reader"]
     data = "0x" + reader.call("read", ids).hex()
-    code = {w.dep.clearing: {"code": "0x" + reader.runtime.hex()}}
+    code = {"0x" + w.dep.clearing.hex(): {"code": "0x" + reader.runtime.hex()}}
 
-    def load() -> Store:
-        store = Store()
+    def load() -> Columns:
+        columns = Columns()
         answer = w.node.rpc("eth_call", {"to": w.dep.clearing, "data": data}, "latest", code)
-        packed.fill(store, ids, bytes.fromhex(answer[2:]))
-        return store
+        columns.load(w.book, ids, bytes.fromhex(answer[2:]))
+        return columns
 
-    store = load()
-    assert all(not packed.differ(w.book.get(Key("account", id)), _there(store, id), w.state.clearing()) for id in ids)
+    columns = load()
+    assert all(columns.get(Key("account", id)) == w.book.get(Key("account", id)) for id in ids)
     return load
-
-
-def _there(store: Store, id: int) -> Any:
-    account = store.get(id)
-    assert account is not None
-    return account
 
 
 def _multicall(w: World, ids: list[int]) -> Callable[[], object]:

@@ -19,7 +19,7 @@ import numpy as np
 from keeper.margin.scan import kernels
 from keeper.margin.scan.lending import Positions
 from keeper.model import Key
-from keeper.protocols.options import oracle, packed
+from keeper.protocols.options import oracle
 from keeper.protocols.options.columns import ABSOLUTE, Columns
 from keeper.protocols.options.records import State
 from keeper.protocols.options.risk import Price
@@ -37,7 +37,7 @@ def crowd(count: int, kernel: str | None = None, *, index_from: int = 10**9) -> 
     """A book of so many accounts with eight legs each in 200 series, loaded from packed answers."""
     c = Crowd(columns=Columns(kernels.named(kernel) if kernel else None, index_from=index_from))
     for ids, answer in herd(SEED, count):
-        packed.fill(c.columns.store, ids, answer)
+        c.columns.load(c, ids, answer)
     if work := c.columns.warming():
         work()
     return c

@@ -56,7 +56,7 @@ def test_many_at_once_are_the_same_as_one_by_one(seed: int) -> None:
     mine = dict(people(seed, 700, 8 if seed % 2 else 14)) | {10**6 + i: one for i, one in enumerate(odd_ones())}
     blob = told(mine.values(), dice)
     assert packed.accounts(blob, len(mine)) == list(mine.values())
-    packed.fill(other.store, list(mine), blob)
+    other.load(crowd, list(mine), blob)
     crowd.settle(mine.items())
     assert {id: other.get(Key("account", id)) for id in mine} == mine
     named = crowd.columns.suspects(crowd, crowd.at)
@@ -76,14 +76,14 @@ def test_an_answer_cut_short_is_refused() -> None:
         with pytest.raises(AdapterFault):
             packed.accounts(blob[:-cut], len(mine))
         with pytest.raises(AdapterFault):
-            packed.fill(Columns().store, list(mine), blob[:-cut])
+            Columns().load(Crowd(), list(mine), blob[:-cut])
     with pytest.raises(AdapterFault):
         packed.accounts(blob + bytes(32), len(mine))
 
 
-def test_a_store_that_has_an_account_is_not_filled_with_it() -> None:
-    columns, [(id, account)] = Columns(), list(people(2, 1))
-    columns.put(Key("account", id), account)
-    with pytest.raises(ValueError, match="already"):
-        packed.fill(columns.store, [id], told([account], Random(0)))
+def test_what_was_known_of_an_account_is_written_over() -> None:
+    columns, [(id, account), (other, third)] = Columns(), list(people(2, 2))
+    columns.put(Key("account", id), third)
+    columns.load(Crowd(), [other, id], told([third, account], Random(0)))
+    assert (columns.get(Key("account", id)), columns.get(Key("account", other))) == (account, third)
     assert np.isfinite(columns.store.cash).all()

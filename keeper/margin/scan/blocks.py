@@ -59,9 +59,12 @@ class Slice:
 class Blocks:
     """Blocks of one width that grow, are overwritten in place, and are used again when freed."""
 
-    def __init__(self, width: int, lots: type[np.generic] = np.int32, series: type[np.generic] = np.uint16) -> None:
+    def __init__(
+        self, width: int, lots: type[np.generic] = np.int32, series: type[np.unsignedinteger[Any]] = np.uint16
+    ) -> None:
         self.width, self.size = width, 0
         self.top = 0, 0  # the highest series and underlying that was ever written
+        self._most = np.iinfo(series).max  # number of a series that fits
         self._free: list[int] = []
         self._written: set[int] = set()  # chunks
         self.row: Array = np.zeros(0, np.int32)  # whose it is
@@ -96,21 +99,23 @@ class Blocks:
         a.shorts[at], a.naked[at], a.gross[at] = s.shorts, s.naked, s.gross
         self._written.add(at // CHUNK)
 
-    def append(self, many: Slice) -> None:
-        """New blocks, in order, behind all that are there."""
-        start, end = self.size, self.size + len(many)
-        self.reserve(end)
+    def extend(self, count: int) -> None:
+        """So many empty blocks behind all that are there."""
+        self.reserve(self.size + count)
+        self.size += count
+
+    def lay(self, at: Array, many: Slice) -> None:
+        """``write`` for many blocks at once."""
         self._reach(int(many.series.max(initial=0)), int(many.under.max(initial=0)))
-        self.size = end
         for name in COLUMNS:
-            getattr(self._all, name)[start:end] = getattr(many, name)
-        self._written.update(range(start // CHUNK, end // CHUNK + 1))
+            getattr(self._all, name)[at] = getattr(many, name)
+        self._written.update((at // CHUNK).tolist())
 
     def _reach(self, series: int, under: int) -> None:
         """Make room for the number of a series."""
         self.top = max(self.top[0], series), max(self.top[1], under)
-        if series > np.iinfo(self._all.series.dtype).max:
-            wide = self._all.series.astype(np.uint32)
+        if series > self._most:
+            wide, self._most = self._all.series.astype(np.uint32), np.iinfo(np.uint32).max
             self._all = Slice(wide, *(getattr(self._all, name) for name in COLUMNS[1:]))
 
     def touched(self) -> set[int]:

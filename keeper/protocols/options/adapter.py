@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 from keeper.model import (
@@ -15,6 +16,7 @@ from keeper.model import (
     Decision,
     Delta,
     Fact,
+    Hash,
     HealthReport,
     Hedge,
     Holding,
@@ -32,12 +34,14 @@ from keeper.model import (
     Realised,
     Reason,
     Skip,
+    Told,
     Wait,
 )
 from keeper.ports import View
 from keeper.protocols.desk import reason
 from keeper.protocols.options import book, coming, duties, offers, packed, quotes, sealed, stages
 from keeper.protocols.options.book import CONTRACTS
+from keeper.protocols.options.changes import Handler
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.describe import describe
 from keeper.protocols.options.desk import Desk
@@ -105,10 +109,15 @@ class Options:
         tokens = [LogFilter(t, (book.TRANSFER, *who)) for t in c.tokens for who in ((desk,), (None, desk))]
         return Interests((*(LogFilter(a) for a in (*c.names, *c.pools)), *tokens), since=c.since, pending=(c.oracle,))
 
-    def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Fact]:
-        if not isinstance(source, Log):
+    def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Told | Fact]:
+        if not isinstance(source, Log) or not source.topics:
             return ()
-        return book.absorb(State(view), source, ref, self.settings)
+        handler = self._handlers.get((source.address, source.topics[0]))
+        return handler(State(view), source, ref) if handler else ()
+
+    @cached_property
+    def _handlers(self) -> Mapping[tuple[Address, Hash], Handler]:
+        return book.handlers(self.settings)
 
     def columns(self) -> Columns:
         return Columns()

@@ -6,27 +6,27 @@ where later steps depend on it (marks, settlement steps, auction clocks, epoch c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from keeper.errors import AdapterFault
-from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
+from keeper.model import Address, BlockRef, Fact, Hash, Key, Log, Told
 from keeper.protocols import words
 from keeper.protocols.abi import load
 from keeper.protocols.options import aftermath, oracle
 from keeper.protocols.options.auction import MAX_AGE
+from keeper.protocols.options.bulk import Event
 from keeper.protocols.options.changes import Changes, Handler, owner_of, put
 from keeper.protocols.options.params import ParamSet, Ramp
 from keeper.protocols.options.records import (
-    Account,
     Asset,
     Auction,
     Caps,
     Pool,
     Push,
     State,
-    leg,
     smile_key,
     step_key,
 )
@@ -36,11 +36,7 @@ from keeper.units import WAD
 CONTRACTS = load("keeper.protocols.options")
 
 
-def _array(data: bytes, slot: int) -> list[int]:
-    """The uint256[] whose offset stands in word ``slot``."""
-    body = words.array(data, slot)
-    return [int.from_bytes(body[i : i + words.WORD]) for i in range(0, len(body), words.WORD)]
-
+CLEARING: Final = Key("clearing", 0)
 
 # ─── Clearing ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -52,12 +48,10 @@ def listed(state: State, log: Log, ref: BlockRef) -> Changes:
 
 
 def changed(state: State, log: Log, ref: BlockRef) -> Changes:
-    account = int.from_bytes(log.topics[1])
-    w = words.quarters(log.data, 2)
-    legs = tuple(sorted([leg((w[i] << 64 | w[i + 1], (w[i + 2] << 64) + w[i + 3])) for i in range(0, len(w), 4)]))
-    cash, change_id, index = words.sint(log.data, 1), words.uint(log.data, 0), state.clearing().index
-    after = Account(cash, legs, tuple(_array(log.data, 3)), change_id, index)
-    yield put(state, Key("account", account), after)
+    """Decoded when the block is through, together with all others."""
+    house = state.view.get(CLEARING)
+    said = Event(log.data, house.index if house else WAD)
+    return (Told(Key("account", int.from_bytes(log.topics[1])), said),)
 
 
 def fund_changed(state: State, log: Log, ref: BlockRef) -> Changes:
@@ -279,7 +273,7 @@ TRANSFER = CONTRACTS["Token"].events["Transfer"].topic
 REMEMBERED: Final = 3_600  # seconds for which own trades are kept
 
 
-def pool_changed(state: State, log: Log, underlying: int, ref: BlockRef, desk: Address) -> Changes:
+def pool_changed(state: State, log: Log, ref: BlockRef, underlying: int, desk: Address) -> Changes:
     """``SpotPool``: Sync carries the reserves, Swap comes right after it and says who and how much."""
     key = Key("pool", underlying)
     if log.topics[0] == SYNC:
@@ -309,7 +303,7 @@ def swap_cost(pool: Pool, sell: bool, spent: int, got: int) -> int:
     return spent - got * quote // base
 
 
-def transferred(state: State, log: Log, desk: Address, asset: int) -> Changes:
+def transferred(state: State, log: Log, ref: BlockRef, desk: Address, asset: int) -> Changes:
     """Tokens that enter or leave the desk."""
     amount, sender, to = words.uint(log.data, 0), log.topics[1][12:], log.topics[2][12:]
     change = (amount if to == desk else 0) - (amount if sender == desk else 0)
@@ -317,12 +311,12 @@ def transferred(state: State, log: Log, desk: Address, asset: int) -> Changes:
         yield put(state, Key("balance", asset), state.balance(asset) + change)
 
 
-def absorb(state: State, log: Log, ref: BlockRef, settings: Settings) -> Iterable[Delta | Fact]:
-    """What one log changes."""
+def handlers(settings: Settings) -> Mapping[tuple[Address, Hash], Handler]:
+    """What one log changes, by its address and first topic. Other logs change nothing."""
     c = settings.contracts
-    if log.address in c.pools:
-        return pool_changed(state, log, c.pools.index(log.address), ref, settings.desk)
-    if log.address in c.tokens:
-        return transferred(state, log, settings.desk, c.tokens.index(log.address)) if log.topics[0] == TRANSFER else ()
-    handler = HANDLERS.get(c.names.get(log.address, ""), {}).get(log.topics[0])
-    return handler(state, log, ref) if handler else ()
+    found = {(at, topic): handler for at, name in c.names.items() for topic, handler in HANDLERS[name].items()}
+    for u, at in enumerate(c.pools):
+        found |= {(at, topic): partial(pool_changed, underlying=u, desk=settings.desk) for topic in (SYNC, SWAP)}
+    for asset, at in enumerate(c.tokens):
+        found[at, TRANSFER] = partial(transferred, desk=settings.desk, asset=asset)
+    return found

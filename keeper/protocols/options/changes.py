@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
-from keeper.model import Address, BlockRef, Delta, Fact, Key, Log
+from keeper.model import Address, BlockRef, Delta, Fact, Key, Log, Told
 from keeper.protocols.options.records import State
 
-Changes = Iterator[Delta | Fact]
+Changes = Iterable[Delta | Told | Fact]
 Handler = Callable[[State, Log, BlockRef], Changes]
 
 

@@ -26,12 +26,13 @@ from keeper.margin.scan.slack import Index
 from keeper.margin.scan.table import Lanes, Singles, Table
 from keeper.model import Key, Moment
 from keeper.ports import View
-from keeper.protocols.options import market
+from keeper.protocols.options import bulk, market, packed
 from keeper.protocols.options.market import Collaterals, Listed, make_rules
 from keeper.protocols.options.params import RiskParams
+from keeper.protocols.options.plain import LOT
 from keeper.protocols.options.records import Account, State
 from keeper.protocols.options.risk import Price
-from keeper.protocols.options.store import LOT, Store
+from keeper.protocols.options.store import Store
 from keeper.units import WAD
 
 ABSOLUTE: Final = 1e-6  # US dollars: integers of the contract are rounded, by less
@@ -72,9 +73,28 @@ class Columns:
 
     def put(self, key: Key, record: Any) -> None:
         if key.kind == "account":
-            row = self.store.put(key.id, record, self._units(record) if record else {})
+            row = self.store.put(key.id, record, self._units(record.collateral) if record else {})
             if self._index is not None:
                 self._changed.add(row)
+
+    def put_all(self, told: Mapping[Key, bulk.Event]) -> bulk.Undo:
+        return self._noted(bulk.tell(self.store, {key.id: event for key, event in told.items()}, self._units))
+
+    def restore(self, undo: bulk.Undo) -> None:
+        bulk.restore(self.store, undo, self._units)
+        self._noted(undo)
+
+    def load(self, view: View, accounts: Sequence[int], answer: bytes) -> bulk.Undo:
+        """Different accounts as the packed reader tells them, in the market of ``view``."""
+        self._count(State(view))
+        understood = bulk.ready(self.store, accounts, packed.of_storage(answer, len(accounts)))
+        return self._noted(bulk.write(self.store, understood, self._units))
+
+    def _noted(self, undo: bulk.Undo) -> bulk.Undo:
+        """Their rows were written to."""
+        if self._index is not None:
+            self._changed.update(undo.rows.tolist(), self.store.rows(account for account, _ in undo.singles))
+        return undo
 
     def get(self, key: Key) -> Account | None:
         return self.store.get(key.id)
@@ -86,8 +106,8 @@ class Columns:
         rows = len(self.store)
         return [Key("account", self.store.account((turn * count + i) % rows)) for i in range(min(count, rows))]
 
-    def _units(self, account: Account) -> Mapping[int, float]:
-        return market.units(account.collateral, self._collaterals)
+    def _units(self, amounts: Sequence[int]) -> Mapping[int, float]:
+        return market.units(amounts, self._collaterals)
 
     def _count(self, state: State) -> None:
         """Collateral counts in lots of its underlying, as the current parameters and listings have it; cash counts

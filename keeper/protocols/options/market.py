@@ -13,10 +13,11 @@ from keeper.margin import portfolio
 from keeper.margin.scan.table import Inputs
 from keeper.model import Moment
 from keeper.protocols.options import oracle
+from keeper.protocols.options.listing import Listing
 from keeper.protocols.options.params import RiskParams
+from keeper.protocols.options.plain import LOT
 from keeper.protocols.options.records import Series, State
 from keeper.protocols.options.risk import Price, clamp_price
-from keeper.protocols.options.store import LOT, Listing
 from keeper.units import BPS, WAD
 
 

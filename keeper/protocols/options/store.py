@@ -6,111 +6,24 @@ of the clearing house. What does not fit, such as the odd sizes that slices leav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keeper.margin.scan.blocks import WIDTHS, Blocks, Segment, Slice, grown
-from keeper.protocols.options.records import Account, Leg, Series, leg, series_of
+from keeper.margin.scan.blocks import WIDTHS, Blocks, Segment, grown
+from keeper.protocols.options.listing import WORD, Listing
+from keeper.protocols.options.plain import LONGEST, LOT, Plain
+from keeper.protocols.options.records import Account, Leg, leg
 from keeper.units import WAD, clamp
 
-LOT: Final = 10**15  # wad: ``Clearing.LOT``; traded sizes are multiples of it
-WORD: Final = 2**64
-LONGEST: Final = 2**31 - 1  # lots that a column holds
 HUGE: Final = 1e12  # lots
 TOO_MUCH: Final = int(HUGE) * LOT
+MOST: Final = LONGEST * LOT
 CARE: Final = 2**20  # cash in float32, and ten sums with it, are off by less than this part of it
-MIX: Final = 0x9E3779B97F4A7C15  # an odd number without pattern
 GONE: Final = Account(0, (), (), -1)
-
-
-class Plain(NamedTuple):
-    """Accounts of the usual kind: up to eight legs, sorted, in one underlying, in whole lots, without collateral."""
-
-    high: NDArray[np.int64]  # (N,) cash, upper word
-    low: NDArray[np.uint64]
-    change: NDArray[np.uint32]  # change ids
-    assets: NDArray[np.uint8]
-    words_high: NDArray[np.uint64]  # (N, 8) series, upper word; 0 for none
-    words_low: NDArray[np.uint64]
-    lots: NDArray[np.int64]  # (N, 8)
-
-    def where(self, at: NDArray[np.bool_]) -> Plain:
-        columns: tuple[Any, ...] = self
-        return Plain(*(column[at] for column in columns))
-
-    def slice(self, series: NDArray[np.int64]) -> Slice:
-        """As blocks; ``series`` (N, 8) are rows of the table."""
-        n, used = len(self.high), self.words_high != 0
-        terms = self.words_high >> np.uint64(8)
-        begins = used & np.concatenate([np.ones((n, 1), bool), terms[:, 1:] != terms[:, :-1]], axis=1)
-        calls, puts = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        for k in range(used.shape[1]):
-            is_call = self.words_high[:, k] & np.uint64(1) != 0
-            calls, puts = (np.where(begins[:, k], np.minimum(each, 0), each) for each in (calls, puts))
-            calls, puts = calls + self.lots[:, k] * is_call, puts + self.lots[:, k] * ~is_call
-        naked, shorts = np.maximum(-calls, 0) + np.maximum(-puts, 0), np.maximum(-self.lots, 0).sum(axis=1)
-        first, under = (begins << np.arange(used.shape[1])).sum(axis=1), self.words_high[:, 0] >> np.uint64(48)
-        return Slice(series, self.lots, first, under, np.zeros(n), shorts, naked, np.abs(self.lots).sum(axis=1))
-
-
-class Listing:
-    """The series that somebody holds, each with its row in the value table; row 0 is none."""
-
-    def __init__(self) -> None:
-        self._rows: dict[int, int] = {}
-        self._holders = [0]
-        self._free: list[int] = []
-        self.words = [0]  # row -> series
-        self.arranged: Any = None  # what others have made of it; forgotten at every change
-
-    def hold(self, word: int) -> int:
-        row = self._rows.get(word)
-        if row is None:
-            row = self._rows[word] = self._new(word)
-        self._holders[row] += 1
-        return row
-
-    def _new(self, word: int) -> int:
-        self.arranged = None
-        if self._free:
-            row = self._free.pop()
-            self.words[row] = word
-            return row
-        self.words.append(word)
-        self._holders.append(0)
-        return len(self.words) - 1
-
-    def hold_all(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """``hold`` for many series, as upper and lower words; 0 is none. ValueError when two have one fingerprint."""
-        prints = high * np.uint64(MIX) + low
-        _, at, inverse, counts = np.unique(prints, return_index=True, return_inverse=True, return_counts=True)
-        inverse = inverse.reshape(high.shape)
-        if (high.flat[at][inverse] != high).any() or (low.flat[at][inverse] != low).any():
-            raise ValueError("two series have one fingerprint")
-        words = [int(h) << 64 | int(w) for h, w in zip(high.flat[at], low.flat[at], strict=True)]
-        rows = [self.hold(word) if word else 0 for word in words]
-        for row, count in zip(rows, counts.tolist(), strict=True):
-            self._holders[row] += (count - 1) if row else 0
-        return np.array(rows, np.int64)[inverse]
-
-    def drop(self, row: int) -> None:
-        self._holders[row] -= 1
-        if not self._holders[row]:
-            self.arranged = None
-            del self._rows[self.words[row]]
-            self._free.append(row)
-
-    def live(self) -> dict[int, Series]:
-        """Row -> series, of those held."""
-        return {row: series_of(word) for word, row in self._rows.items()}
-
-    def __len__(self) -> int:
-        """Rows, the empty ones included."""
-        return len(self.words)
 
 
 class Store:
@@ -204,13 +117,15 @@ class Store:
         row = self._row(account)
         record = record or GONE
         whole, high = all(_fits(size) for _, size in record.legs), record.cash // WORD
-        if whole and record.change_id < LONGEST and abs(high) < LONGEST and self._known(record.index):
+        if whole and record.change_id < LONGEST and abs(high) < LONGEST and self.known(record.index):
             self._odd.pop(row, None)
             self._high[row], self._low[row] = high, record.cash % WORD
+            dollars = (high * float(WORD) + record.cash % WORD) / WAD  # as ``write`` reckons
+            self.cash[row] = _careful(dollars * (self.loss / float(record.index)) if dollars > 0 else dollars)
         else:
             self._odd[row] = record
+            self.cash[row] = _careful(self._now(record) / WAD)
         self._era[row] = self._eras.get(record.index, 0)
-        self.cash[row] = _careful(self._now(record)) / WAD
         self._change[row], self._assets[row] = (
             0 if record is GONE else record.change_id % LONGEST + 1,
             len(record.collateral),
@@ -219,7 +134,7 @@ class Store:
         self.place(row, record.legs, units, whole=whole)
         return row
 
-    def _known(self, index: int) -> bool:
+    def known(self, index: int) -> bool:
         """Whether a loss index has, or can be given, a number."""
         if index not in self._eras and len(self._eras) < 2**16:
             self._eras[index] = len(self._eras)
@@ -258,20 +173,82 @@ class Store:
 
     # ── many at once ──
 
-    def fill(self, accounts: Sequence[int], many: Plain) -> None:
-        """Write accounts that are not in the store yet: what ``put`` would do one by one, at array speed."""
-        n = len(accounts)
-        start = len(self)
+    def take(self, accounts: Sequence[int]) -> NDArray[np.int64]:
+        """The rows of accounts, new ones for those that were never seen."""
         keys = [_key(account) for account in accounts]
-        self._rows |= dict(zip(keys, range(start, start + n), strict=True))
-        self._keys += keys
-        if len(self) > len(self.cash):
-            self._grow(max(64, 2 * start, len(self)))
-        to = slice(start, start + n)
-        self._high[to], self._low[to] = many.high, many.low
-        self._change[to], self._assets[to] = many.change + 1, many.assets
-        self.cash[to] = _careful(_share(_dollars(many.high, many.low), self.loss / WAD))
-        self.first.append(many.slice(self.listing.hold_all(many.words_high, many.words_low)))
+        new = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        if new:
+            start = len(self)
+            self._rows |= zip(new, range(start, start + len(new)), strict=True)
+            self._keys += new
+            if len(self) > len(self.cash):
+                self._grow(max(64, 2 * start, len(self)))
+            self.first.extend(len(new))
+        return np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys))
+
+    def plain(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of them ``snapshot`` can tell."""
+        told = np.ones(len(rows), bool)
+        if self._beyond or self._odd:
+            these = rows.tolist()
+            if strange := {*(self._beyond.keys() & these), *(self._odd.keys() & these)}:
+                told = np.array([row not in strange for row in these])
+        return told
+
+    def snapshot(self, rows: NDArray[np.int64]) -> Plain:
+        """Plain accounts as they are: what ``write`` needs to bring them back."""
+        series, high, low = self.first.used.series[rows], *self.listing.halves
+        pledged = np.empty(len(rows), np.object_)
+        if self.pledged:
+            pledged[:] = [self.pledged.get(row) for row in rows.tolist()]
+        index = np.array(list(self._eras), np.uint64)[self._era[rows]]
+        change, lots = self._change[rows].astype(np.int64), self.first.used.lots[rows].astype(np.int64)
+        cash = self._high[rows].astype(np.int64), self._low[rows]
+        return Plain(*cash, change, self._assets[rows], index, high[series], low[series], lots, pledged)
+
+    def write(
+        self, rows: NDArray[np.int64], many: Plain, counted: Callable[[tuple[int, ...]], Mapping[int, float]]
+    ) -> None:
+        """Write accounts over what they were, each once: what ``put`` does one by one, at array speed.
+
+        ``counted`` gives the ``units`` of collateral.
+        """
+        self._bare(rows)
+        series = self.listing.hold_all(many.words_high, many.words_low)
+        self.listing.drop_all(self.first.used.series[rows])
+        self._high[rows], self._low[rows], self._change[rows] = many.high, many.low, many.change
+        self._assets[rows], self._era[rows] = many.assets, self._numbers(many.loss)
+        share = float(self.loss) / many.loss.astype(np.float64)
+        self.cash[rows] = _careful(_share(_dollars(many.high, many.low), share))
+        under, units = (many.words_high[:, 0] >> np.uint64(48)).astype(np.int64), np.zeros(len(rows))
+        again = list[tuple[int, Mapping[int, float]]]()
+        for i in np.flatnonzero(many.pledged != None).tolist():  # noqa: E711
+            self.pledged[int(rows[i])] = many.pledged[i]
+            each = counted(many.pledged[i])
+            u, amount = next(iter(each.items()), (0, 0.0))
+            if len(each) > 1 or amount >= HUGE or (each and many.words_high[i, 0] and under[i] != u):
+                again.append((int(rows[i]), each))
+            elif each:
+                under[i], units[i] = u, amount
+        self.first.lay(rows, many.slice(series, under, units))
+        for row, each in again:
+            self.again(row, each)
+
+    def _bare(self, rows: NDArray[np.int64]) -> None:
+        """Take from accounts what ``write`` does not overwrite."""
+        these = set(rows.tolist()) if self._beyond or self._odd or self.pledged or self.huge else set()
+        for row in self._beyond.keys() & these:
+            self.place(row, (), {})
+        for row in self.pledged.keys() & these:
+            del self.pledged[row]
+        for row in self._odd.keys() & these:
+            del self._odd[row]
+        self.huge -= these
+
+    def _numbers(self, index: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Of loss indices, each known."""
+        known, at = np.unique(index, return_inverse=True)
+        return np.array([self._eras[int(each)] for each in known], np.int64)[at]
 
     # ── positions ──
 
@@ -348,8 +325,7 @@ def _careful(cash: Any) -> Any:
 
 
 def _fits(size: int) -> bool:
-    lots, rest = divmod(size, LOT)
-    return not rest and -LONGEST <= lots <= LONGEST
+    return size % LOT == 0 and -MOST <= size <= MOST
 
 
 EMPTY: Final = Segment(0, (), (), 0, 0.0, 0.0, 0.0)
