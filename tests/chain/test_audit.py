@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from keeper import bootstrap
-from keeper.core import kernel as core
+from keeper.core import desk as core
 from keeper.model import Effect, Key, Record, Turn
 from tests.worlds.market import Scene, clean, crash, known
 
