@@ -102,6 +102,15 @@ class Columns(Protocol):
         """The accounts nearest to liquidation with equity / requirement, the lowest first."""
         ...
 
+    def refused(self, view: View, at: Moment) -> Mapping[Key, str]:
+        """Accounts that no number can be given for at ``at``, and why. None of them is ever a suspect."""
+        ...
+
+    @property
+    def refusals(self) -> Mapping[Key, str]:
+        """``refused`` of the last look for suspects."""
+        ...
+
     def warming(self) -> Callable[[], str] | None:
         """What is worth compiling before a block waits for it, to be called beside the loop; it says what it made."""
         ...

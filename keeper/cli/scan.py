@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from math import isfinite, isnan
-from typing import Any, cast
+from typing import Any
 
 from keeper.cli import running, setup
 from keeper.cli.looking import Seen, looked
 from keeper.cli.output import emit, table, usd
 from keeper.core.kernel import Kernel
+from keeper.model import Reason
 from keeper.protocols.options.adapter import Options
-from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.foresight import Breach, nearest
 from keeper.settings import Settings
 
@@ -30,10 +30,11 @@ async def _scan(args: argparse.Namespace, settings: Settings) -> int:
         return await _next(args, settings)
     async with looked(settings) as (keeper, seen):
         found = rows(keeper.kernel, seen, args.limit or LIMIT)
-        head = keeper.kernel.ref
+        blind, head = unvalued(keeper.kernel), keeper.kernel.ref
     shown = [(r["protocol"], r["account"], f"{r['health']:.4f}", *_said(r)) for r in found]
     text = table(("protocol", "account", "health", "net", "decision"), shown)
-    emit(args, {"block": head.number, "accounts": found}, f"block {head.number}\n\n{text}")
+    document = {"block": head.number, "accounts": found, "unvalued": blind}
+    emit(args, document, f"block {head.number}\n\n{text}", _notes(blind))
     return 0
 
 
@@ -54,11 +55,23 @@ def ahead(kernel: Kernel, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
         if isinstance(desk.adapter, Options):
             for b in nearest(desk.adapter.health, desk.book.columns, desk.book, at, limit):
                 found.append({"protocol": desk.adapter.name, **_plain(b)})
-            refused = cast(Columns, desk.book.columns).refused(desk.book, at)
-            notes += (f"0x{key.id:x} cannot be valued: {why}" for key, why in sorted(refused.items()))
         else:
             notes.append(f"{desk.adapter.name} cannot say who is next; keeper scan lists its accounts by health")
-    return sorted(found, key=lambda row: -row["day"])[:limit], notes
+    return sorted(found, key=lambda row: -row["day"])[:limit], [*notes, *_notes(unvalued(kernel))]
+
+
+def unvalued(kernel: Kernel) -> list[dict[str, str]]:
+    """Accounts of all protocols that nobody can put a number on: no rule of ours says that they are well."""
+    refused = ((desk.name, desk.book.columns.refused(desk.book, kernel.moment())) for desk in kernel.desks)
+    return [
+        {"protocol": name, "account": f"0x{key.id:x}", "why": Reason.PRICE_UNKNOWN, "detail": detail}
+        for name, found in refused
+        for key, detail in sorted(found.items())
+    ]
+
+
+def _notes(blind: list[dict[str, str]]) -> list[str]:
+    return [f"{row['account']} cannot be valued: {row['detail']}" for row in blind]
 
 
 def _plain(b: Breach) -> dict[str, Any]:

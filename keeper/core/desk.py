@@ -16,6 +16,7 @@ from keeper.ports import Adapter, Ahead, Audited, Strategy, View
 RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
 AUDITED: Final = 32  # accounts that are read again at each head
 EXPECTED: Final = 16  # accounts that are looked at first when an update comes
+SHOWN: Final = 5  # of accounts that cannot be valued, and of what is missing
 TO_A_CALL: Final = 500  # accounts, when all are
 
 
@@ -30,6 +31,7 @@ class Desk:
     resumes: int = 0  # block from which a paused one is tried again
     shown: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # what is on offer -> last decision logged
     unhealthy: dict[int, HealthReport] = field(default_factory=dict)
+    blind: frozenset[Key] = frozenset()  # who could not be valued
     coming: frozenset[Key] = frozenset()  # whom the next publications will condemn, as far as that can be known
 
     @property
@@ -78,6 +80,16 @@ class Desk:
         for gone in sorted(self.unhealthy.keys() - now.keys()):
             yield Record(block, "account.healthy", {"account": f"0x{gone:x}"})
         self.unhealthy = now
+
+    def unvalued(self, block: int) -> Iterator[Record]:
+        """Accounts that the last look could give no number for, whenever these become others; by what is missing."""
+        refusals = self.book.columns.refusals
+        if refusals.keys() != self.blind:
+            self.blind = frozenset(refusals)
+            details = sorted(set(refusals.values()))[:SHOWN]
+            accounts = " ".join(f"0x{key.id:x}" for key in sorted(refusals)[:SHOWN])
+            told = {"protocol": self.name, "count": len(refusals), "accounts": accounts, "detail": "; ".join(details)}
+            yield Record(block, "account.unvalued", told | ({"why": Reason.PRICE_UNKNOWN} if refusals else {}))
 
     def holdings(self) -> dict[str, int]:
         return {f"{self.name} {place}": h.amount for place, h in self.adapter.holdings(self.book).items()}

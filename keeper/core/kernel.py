@@ -228,6 +228,8 @@ class Kernel:
         at, effects = self.moment(), list[Effect]()
         awake = [desk for desk in self.desks if not desk.paused or self.ref.number >= desk.resumes]
         looks = self._each(awake, lambda desk: self._look(desk, at), effects)
+        for look in looks:
+            effects += look.desk.unvalued(self.ref.number)
         plans = self._planned(looks, at, self._busy(), effects)
         kept = [look for look in looks if look.desk.name in plans]
         early = self._ahead(kept, at, plans, effects)

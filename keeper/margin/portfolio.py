@@ -47,6 +47,18 @@ class Rules:
     haircuts: Floats  # (A, 2)
     scenarios: Scenarios
 
+    def times(self, share: float) -> Rules:
+        """With a maintenance requirement that is ``share`` of what it was, in every part."""
+        return replace(
+            self,
+            factor=(self.factor[0] * share, self.factor[1]),
+            floor_gross=(self.floor_gross[0] * share, self.floor_gross[1]),
+            floor_naked=self.floor_naked * share,
+            size=self.size * share,
+            doubt=self.doubt * share,
+            haircuts=self.haircuts * share,
+        )
+
     def stretched(self, factor: float, cap: float) -> Rules:
         """With the price moves of all scenarios times ``factor``, but at most ``cap``."""
         factor = min(factor, cap)

@@ -32,6 +32,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "chain.fact": "something happened on chain that is remembered but no state",
         "account.unhealthy": "exact health fell below the requirement",
         "account.healthy": "and is back above it",
+        "account.unvalued": "accounts that nobody can put a number on now, whenever they become others, and why",
         "account.expected": "the next publications of the oracle, as its rule asks for them, will condemn these",
         "oracle.pending": "a call that may change the market was seen before it was mined",
         "opportunity.seen": "something can be done",

@@ -84,6 +84,11 @@ class _Closed:
 
     def warming(self) -> None: ...
 
+    refusals: Mapping[Key, str] = {}
+
+    def refused(self, view: View, at: Moment) -> Mapping[Key, str]:
+        return {}
+
 
 class Boastful(MorphoBlue):
     def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:

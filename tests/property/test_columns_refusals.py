@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from keeper.model import Key
+from keeper.core.book import Book
+from keeper.core.desk import Desk
+from keeper.model import Key, Reason, Record
+from keeper.observe.decisions import EVENTS
+from keeper.ports import Adapter
 from keeper.protocols.options.oracle import Feed
 from keeper.protocols.options.records import Account, Leg, State, smile_key
 from keeper.protocols.options.risk import Market, Price, portfolio
@@ -118,3 +123,28 @@ def test_expired_series_are_worth_what_they_settle_at() -> None:
         exact = market.assess(portfolio(account, State(c).clearing()))
         off = 1e-9 * float(health.gross[row]) + 1e-6
         assert health.equity[row] - health.mm[row] == pytest.approx((exact.equity - exact.mm) / WAD, abs=off)
+
+
+def test_what_was_refused_is_known_after_the_look_and_reported_when_it_changes() -> None:
+    """Once, with a reason of the closed list; and again when it is over."""
+    c = crowd()
+    book = cast(Book, SimpleNamespace(columns=c.columns))
+    desk = Desk(cast(Adapter, SimpleNamespace(name="options")), book, ())
+    smile = c.records[smile_key(1, NOW + 3 * 86_400)]
+    told = list[list[Record]]()
+    for lost in (False, True, False, False):
+        if lost:
+            LOST["has no smile"](c)
+        c.columns.suspects(c, c.at)
+        told.append(list(desk.unvalued(len(told))))
+    assert [len(each) for each in told] == [0, 1, 0, 0]
+    [record] = told[1]
+    assert record.event in EVENTS
+    assert record.fields["why"] is Reason.PRICE_UNKNOWN
+    assert (record.fields["count"], record.fields["accounts"]) == (1, f"0x{BAD:x}")
+    assert "has no smile" in record.fields["detail"]
+    c.records[smile_key(1, NOW + 3 * 86_400)] = smile
+    c.columns.suspects(c, c.at)
+    [record] = desk.unvalued(9)
+    assert record.fields["count"] == 0
+    assert c.columns.refusals == {}

@@ -2,6 +2,7 @@
 
 The exact telling equals the contract to the wei (``test_options_exact.py``), so it stands for the contract here.
 ``KEEPER_SCREENED`` sets how many accounts are tried; 4,000 unless it says otherwise, 100,000 in CI.
+``KEEPER_SCREENED_SEED`` is the first shard; 0 unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import pytest
 
 from keeper.margin.scan import kernels
 from keeper.model import Key
+from keeper.protocols.options.adapter import Options
 from keeper.protocols.options.columns import Columns
+from keeper.protocols.options.params import Ramp, realistic
 from keeper.protocols.options.records import Account, State
 from keeper.protocols.options.risk import Market, Price, portfolio
 from keeper.units import WAD
-from tests.worlds.crowd import Crowd, people, person
+from tests.worlds.crowd import DEPTHS, Crowd, people, person, stored
 
 COUNT = int(os.environ.get("KEEPER_SCREENED", "4000"))
+SEED = int(os.environ.get("KEEPER_SCREENED_SEED", "0"))
 SHARD = 4_000
 EDGE = 10**12  # wad: a millionth of a dollar
 
@@ -46,7 +50,7 @@ def crowd(seed: int, kernel: str) -> Crowd:
     return c
 
 
-@pytest.mark.parametrize("shard", range(-(-COUNT // SHARD)))
+@pytest.mark.parametrize("shard", range(SEED, SEED - (-COUNT // SHARD)))
 def test_it_misses_no_account(shard: int) -> None:
     """Half of them stand on the edge; of the others hardly any is named without being under water."""
     c = crowd(shard, "plain")
@@ -111,3 +115,23 @@ def test_what_was_put_comes_back() -> None:
         c.columns.put(Key("account", id), None)
     assert list(c.columns.keys("account")) == []
     assert c.columns.store.listing.live() == {}
+
+
+@pytest.mark.parametrize("kernel", kernels.installed())
+@pytest.mark.parametrize("hours", [0, 1, 3, 5])
+def test_while_a_set_is_phased_in_it_names_those_whom_both_condemn(kernel: str, hours: int) -> None:
+    """A stricter set with other shocks: at first none but those under the old one, at last all."""
+    c, old = crowd(11, kernel), realistic(DEPTHS)
+    strict = replace(old.risk, mm_factor=2 * old.risk.mm_factor, floor_naked=2 * old.risk.floor_naked)
+    c.records |= {Key("params", 2): stored(replace(old, risk=strict)), Key("current", 0): 2}
+    c.records[Key("ramp", 0)] = Ramp(1, c.now - 3_600 * hours)
+    mine = dict(people(12, 1_200, 12, 0.25))
+    c.settle(mine.items())
+    named = {key.id for key in c.columns.suspects(c, c.at)}
+    told = {id: Options.health(None, c, Key("account", id), c.at) for id in mine}  # type: ignore[arg-type]
+    condemned = {id for id, report in told.items() if not report.healthy}
+    assert condemned - named == set()
+    assert len(named - condemned) < len(mine) / 100
+    c.records[Key("ramp", 0)] = Ramp()
+    anyway = {key.id for key in c.columns.suspects(c, c.at)}
+    assert len(condemned) < len(anyway) if hours < 3 else named == anyway

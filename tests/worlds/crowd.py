@@ -30,7 +30,7 @@ DEPTHS = (wad(20_000_000), wad(30_000_000))
 UNITS = (10**6, 10**18, 10**8)
 
 
-@dataclass
+@dataclass(eq=False)
 class Crowd:
     """Implements ``ports.View``: one market at one moment. Edit ``records`` and the next look sees it."""
 

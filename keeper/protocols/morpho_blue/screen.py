@@ -8,7 +8,7 @@ itself per operation; ``MARGIN`` covers that a thousand times over, ``SLACK`` th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +24,7 @@ from keeper.protocols.morpho_blue.valuation import Valued, value
 from keeper.units import WAD
 
 MARGIN: Final = 1e-12  # of the debt
+Floats = NDArray[np.float64]
 SLACK: Final = 3.0  # smallest units of the loan token
 
 
@@ -37,6 +38,7 @@ class Screen:
         self._positions = Positions(1, 1)  # a market is an asset on either side
         self._keys: list[Key] = []
         self._rows: dict[Key, int] = {}
+        self.refusals: Mapping[Key, str] = {}
         self._markets: dict[Key, int] = {}  # in the order of the column ``market``
 
     def get(self, key: Key) -> None:
@@ -59,6 +61,7 @@ class Screen:
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """In the order of the keys. Markets that cannot be valued have none: nothing is known about them."""
         debt, limit = self._sums(view, at)
+        self.refusals = self._blind(debt, limit)
         return sorted(self._keys[row] for row in np.flatnonzero(limit < debt * (1 + MARGIN) + SLACK))
 
     def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
@@ -67,16 +70,22 @@ class Screen:
         rows = np.argsort(ratio, kind="stable")[:count]
         return [(self._keys[row], float(ratio[row])) for row in rows if np.isfinite(ratio[row])]
 
+    def refused(self, view: View, at: Moment) -> Mapping[Key, str]:
+        return self._blind(*self._sums(view, at))
+
+    def _blind(self, debt: Floats, limit: Floats) -> Mapping[Key, str]:
+        return {self._keys[row]: "its market has no value" for row in np.flatnonzero(np.isnan(debt) | np.isnan(limit))}
+
     def warming(self) -> Callable[[], str] | None:
         return self._positions.warming()
 
-    def _sums(self, view: View, at: Moment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _sums(self, view: View, at: Moment) -> tuple[Floats, Floats]:
         """Per row: what is owed and what may be owed, loan assets; NaN where the market cannot be valued."""
         owed, power = self._rates(view, at)
         limit, debt = self._positions.sums(power, owed)
         return debt, limit
 
-    def _rates(self, view: View, at: Moment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _rates(self, view: View, at: Moment) -> tuple[Floats, Floats]:
         """Per market: loan assets owed per share, and lent per collateral asset; NaN compares as never suspect."""
         owed, power = np.full(len(self._markets), np.nan), np.full(len(self._markets), np.nan)
         for key, i in self._markets.items():

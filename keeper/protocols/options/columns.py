@@ -67,6 +67,7 @@ class Columns:
         self._collaterals: Collaterals = ()
         self._index: tuple[Index, Sequence[int], Listed] | None = None  # with words and listing of its table
         self._rules: tuple[RiskParams, Rules] | None = None  # what they were made of
+        self.refusals: Mapping[Key, str] = {}
         self._changed: set[int] = set()  # rows written to since the index was made
 
     # ── records ──
@@ -133,6 +134,7 @@ class Columns:
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """Accounts below their requirement at the trigger price and, where that is clamped, at spot too."""
         state = State(view)
+        self.refusals = {}
         if not len(self.store) or not state.version():
             return ()
         made, lanes = self._lanes(state, at, Price.TRIGGER)
@@ -142,9 +144,28 @@ class Columns:
         if len(low) and market.clamped(state, at):
             kept = self._some(low, self._lanes(state, at, Price.SPOT)[1]) < ABSOLUTE
             low = low[kept | np.isin(low, list(self.store.huge))]
+        low = self._both_sets(state, at, made, low)
         refused = self._refused(made)
+        self.refusals = {Key("account", self.store.account(row)): why for row, why in refused.items()}
         named = sorted(self.store.account(row) for row in low.tolist() if row not in refused)
         return [Key("account", account) for account in named]
+
+    def _both_sets(self, state: State, at: Moment, made: Table, low: Array) -> Array:
+        """While a new set of parameters is phased in: those that the old one condemns too, at both prices, since only
+        they can be touched (``adapter._phased``). All where the two differ in what they count or can value."""
+        ramp = state.ramp()
+        growth = ramp.growth(at.timestamp)
+        if growth is None or not len(low) or market.collaterals(state, ramp.previous) != self._collaterals:
+            return low
+        risk = state.params(ramp.previous).risk
+        for mode in (Price.TRIGGER, Price.SPOT):
+            inputs = market.inputs(state, self.store.listing, at, mode, risk)
+            if inputs.refused != made.inputs.refused or len(inputs.prices) != len(made.inputs.prices):
+                return low
+            old = table.build(inputs, make_rules(risk).times(growth / WAD), self.kernel.value)
+            kept = self._some(low, table.lanes(old, IN_CONTRACTS)) < ABSOLUTE
+            low = low[kept | np.isin(low, list(self.store.huge))]
+        return low
 
     def _low(self, lanes: Lanes) -> Array:
         """Rows of the accounts that may be below their requirement."""

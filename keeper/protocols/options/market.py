@@ -32,9 +32,10 @@ class Collateral(NamedTuple):
 Collaterals = tuple[Collateral, ...]
 
 
-def collaterals(state: State) -> Collaterals:
-    """Every asset that the current parameters count."""
-    counted = state.params(state.version()).risk.assets if state.version() else ()
+def collaterals(state: State, version: int | None = None) -> Collaterals:
+    """Every asset that a version of the parameters counts, the current one unless given."""
+    version = state.version() if version is None else version
+    counted = state.params(version).risk.assets if version else ()
     listed = zip(state.clearing().assets, counted, strict=False)
     return tuple(Collateral(i, c.underlying, asset.unit) for i, (asset, c) in enumerate(listed) if i)
 
