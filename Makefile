@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SEED   ?= 1
 N      ?= 1000
 
-.PHONY: demo test check bench faults soak setup lock artifacts clean
+.PHONY: demo test check bench faults soak release setup lock artifacts clean
 .DEFAULT_GOAL := help
 
 help:  ## these lines
@@ -31,6 +31,9 @@ soak: $(VENV)/.dev $(VENV)/.node  ## kill -9 at N random points, and hold the jo
 	@$(BIN)/python -m tests.faults.soak $(N) $(SEED)
 
 setup: $(VENV)/.dev $(VENV)/.node  ## everything the above need
+
+release: $(VENV)/.dev  ## wheel, bill of materials, sums in dist/; SIGNING_KEY=file signs them
+	@$(BIN)/python config/ops/release.py dist
 
 artifacts: setup  ## recompile the contracts into artifacts.json
 	@$(BIN)/python -m keeper.protocols.build

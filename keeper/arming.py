@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +24,10 @@ from keeper.core.planner import Limits as Planning
 from keeper.errors import Misconfigured, SecretUnusable
 from keeper.model import Address, Hash, Route
 from keeper.observe import redact
+from keeper.ports import Transactions
 from keeper.process.lease import Lease
-from keeper.protocols.desk import terms, through
+from keeper.process.upgrades import Codes, Upgrades, Words
+from keeper.protocols.desk import Worth, terms, through
 from keeper.settings import Chain, Settings, Signer
 from keeper.settings.checks import LOCAL_CHAINS
 from keeper.tx import keys
@@ -36,10 +40,11 @@ from keeper.tx.lanes import Lanes
 from keeper.tx.manager import Manager
 from keeper.tx.relay import Relay
 from keeper.tx.remote import RemoteSigner, mutual_tls
+from keeper.tx.sequencer import Sequenced
 from keeper.tx.settings import Limits
 from keeper.tx.settings import Settings as Tuned
 from keeper.tx.signer import LocalSigner, curve_of, local_signer
-from keeper.tx.switch import Switch
+from keeper.tx.switch import Level, Switch
 
 SWITCH = "switch"  # in the state folder
 
@@ -59,6 +64,7 @@ def tuned(settings: Settings, chain: Chain) -> Tuned:
         tx_cost=risk.max_fee_per_tx,
         hour_cost=risk.max_fee_per_hour,
         day_cost=risk.max_fee_per_day,
+        min_profit=risk.min_profit,
         signatures=risk.max_signatures,
         deadline=risk.max_deadline // 1000,
         reverts=risk.max_reverts,
@@ -89,6 +95,7 @@ class Arming:
 
     def __init__(self, settings: Settings, name: str, chain: Chain, live: bool) -> None:
         self._settings, self._name, self._live = settings, name, live
+        self._chain, self._journals = chain, list[Journal]()
         self.tuned = tuned(settings, chain)
         if not live:
             self.tuned = replace(self.tuned, adopt=True, limits=replace(self.tuned.limits, signatures=None))
@@ -103,12 +110,14 @@ class Arming:
     def addresses(self) -> list[Address]:
         return [signer.address for signer in self.signers]
 
-    def unlock(self, chain_id: int, desk: Address | None) -> None:
+    def unlock(self, chain_id: int, desk: Address | None, worths: Sequence[Worth] = ()) -> None:
         """Read the keys. Raises SecretUnusable or Misconfigured."""
         if not self._settings.signers:
             raise Misconfigured("no signer is configured", help="add a [signers.<name>] table")
         # All that a hot key may do is ``run`` of the desk, on terms; without a desk, whatever the adapter wants.
-        allowed: Allowed | None = None if desk is None else {(desk, through(desk)((), 0).data[:4]): terms}
+        allowed: Allowed | None = (
+            None if desk is None else {(desk, through(desk)((), 0, ()).data[:4]): partial(terms, worths=worths)}
+        )
         for signer in self._settings.signers.values():
             self.signers.append(self._signer(signer, chain_id, allowed))
         if len(set(self.addresses)) < len(self.signers):
@@ -132,7 +141,23 @@ class Arming:
                 f"the signer 0x{owner.hex()} owns the desk", help="let a cold key own it, and appoint this one"
             )
 
-    def lanes(self, node: Node, genesis: Hash, rewards: Rewards, stack: AsyncExitStack) -> Lanes | Manager:
+    def transactions(self, node: Node, genesis: Hash, rewards: Rewards, stack: AsyncExitStack) -> Transactions:
+        """Of all keys; on a rollup behind a look at its sequencer."""
+        lanes, feed = self._lanes(node, genesis, rewards, stack), self._chain.sequencer
+        if feed is None:
+            return lanes
+        return Sequenced(lanes, node, bytes.fromhex(feed[2:]), self._chain.sequencer_grace // 1000)
+
+    def upgrades(self, codes: Codes, words: Words, wanted: Callable[[], Iterable[Address]]) -> Upgrades:
+        """What looks after the code of contracts; the first journal remembers it."""
+        journal = self._journals[0]
+        return Upgrades(wanted, codes, words, journal.recall, journal.remember, self._pause)
+
+    def _pause(self, why: str) -> None:
+        if self.switch.movable and self.switch.level < Level.PAUSE:
+            self.switch.set(Level.PAUSE, why)
+
+    def _lanes(self, node: Node, genesis: Hash, rewards: Rewards, stack: AsyncExitStack) -> Lanes | Manager:
         """A manager for each key; one key needs no lanes."""
         relay = self._relay(stack)
         guards: Any = {"switch": self.switch, "budget": self.budget, "relay": relay}
@@ -160,6 +185,7 @@ class Arming:
         mode = "live" if self._live else "replay"
         journal = Journal(self._file(signer, stack), Binding(signer.chain_id, genesis, signer.address, mode))
         stack.callback(journal.close)
+        self._journals.append(journal)
         if isinstance(signer, RemoteSigner):
             stack.push_async_callback(signer.close)
         return journal

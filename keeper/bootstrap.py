@@ -19,12 +19,10 @@ from pathlib import Path
 
 import structlog
 
-from keeper import loading, ports
+from keeper import chains, loading, ports
 from keeper.arming import Arming, planning
 from keeper.chain import rpc as wire
-from keeper.chain.endpoint import Endpoint
 from keeper.chain.follower import Follower
-from keeper.chain.follower import Limits as Patience
 from keeper.chain.fork import Blocks, forked
 from keeper.chain.mempool import Mempool, Replayed
 from keeper.chain.node import Node
@@ -42,8 +40,9 @@ from keeper.model import Address, BlockBatch, BlockRef
 from keeper.ports import Adapter, ChainSource, Clock, Executor, Strategy, Transactions, Watcher
 from keeper.process.care import Care
 from keeper.process.lease import Lease
+from keeper.process.upgrades import touched
 from keeper.protocols.desk import appointments, directly, operators, owner, through
-from keeper.settings import Chain, Settings
+from keeper.settings import Settings
 from keeper.settings.checks import LOCAL_CHAINS
 from keeper.simulation.node import Anvil
 from keeper.tx.dry import DryRun
@@ -109,20 +108,20 @@ async def keeper(
 
 async def record(settings: Settings, folder: Path, blocks: int | None) -> AsyncIterator[tuple[BlockRef, int]]:
     """Write what the chain does from now on to a recording: its head and its length whenever they change."""
-    name, chain = _only(settings)
+    name, chain = chains.only(settings)
     async with AsyncExitStack() as stack:
-        standings = _standings(chain)
+        standings = chains.standings(chain)
         rpc, ears = (pool(chain.rpc.reveal(), standings) for _ in range(2))
         stack.push_async_callback(rpc.close)
         stack.push_async_callback(ears.close)
         if isinstance(rpc, Pool):
             watching = asyncio.create_task(rpc.watch(SystemClock(), min(LOOK, chain.block_time / 2000)))
             stack.callback(watching.cancel)
-        _check(settings, name, chain, await answered(Node(rpc).chain_id))
+        chains.check(settings, name, chain, await answered(Node(rpc).chain_id))
         recorder = stack.enter_context(Recorder(folder, chain.id, settings.texts))
         first = await recorder.begin(rpc)
         log.info("record.began", block=first, folder=str(folder))
-        source = Follower(Node(ears), lambda: (), SystemClock(), _patience(chain))
+        source = Follower(Node(ears), lambda: (), SystemClock(), chains.patience(chain))
         async for event in source.events(first + 1):
             if isinstance(event, BlockBatch) and event.head and await _added(recorder, rpc, event.ref):
                 length = event.ref.number - first
@@ -146,7 +145,7 @@ class _Assembly:
         self, settings: Settings, mode: Mode, stack: AsyncExitStack, watchers: Sequence[Watcher], step: Step
     ) -> None:
         self.settings, self.mode, self.stack, self.watchers, self.step = settings, mode, stack, watchers, step
-        self.name, self.chain = _only(settings)
+        self.name, self.chain = chains.only(settings)
         self.desks = loading.desks(settings)  # before anything is started: most mistakes show here
         self.since = min(adapter.interests(loading.Nothing()).since for adapter, _ in self.desks)
         self.arming = Arming(settings, self.name, self.chain, isinstance(mode, Live))
@@ -192,6 +191,7 @@ class _Assembly:
         if self.settings.record.enabled and self._lasts:
             await self._recorded(urls)  # forks and replays can be had again from what they are made of
         kernel = await self._kernel(node)
+        await self._guarded(node, kernel)
         purse = Purse(node, self.arming.addresses or [signer])
         parts = (kernel, self._source(urls, kernel), transactions, purse, signer, self.clock)
         reread = None if isinstance(self.mode, Backtest) else node.reread
@@ -222,7 +222,7 @@ class _Assembly:
         """Where the keeper connects to, and the node it started itself, if any."""
         match self.mode:
             case Fork(url, block):
-                _check(self.settings, self.name, self.chain, await answered(Node(self._connect([url])).chain_id))
+                chains.check(self.settings, self.name, self.chain, await answered(Node(self._connect([url])).chain_id))
                 anvil = await self.stack.enter_async_context(forked(url, block))
             case Backtest(recording):
                 upstream = self.chain.rpc.reveal()[0] if recording.manifest.base == "fork" else None
@@ -234,7 +234,7 @@ class _Assembly:
     def _connect(self, urls: Sequence[str], *, watched: bool = False) -> wire.Rpc | Pool:
         """To one endpoint, or to several as one; of these, one connection looks after the standing of all."""
         if self.standings is None and len(urls) > 1:
-            self.standings = _standings(self.chain)
+            self.standings = chains.standings(self.chain)
         connection = pool(urls, self.standings)
         self.stack.push_async_callback(connection.close)
         if watched and isinstance(connection, Pool):
@@ -245,7 +245,7 @@ class _Assembly:
     async def _chain_id(self, node: Node) -> int:
         found = await answered(node.chain_id, self._patience)
         if not isinstance(self.mode, Fork):  # whose own id is meant to be another
-            _check(self.settings, self.name, self.chain, found)
+            chains.check(self.settings, self.name, self.chain, found)
         return found
 
     def _stepped(self, node: Node, anvil: Anvil | None, signer: Address) -> Executor:
@@ -261,7 +261,7 @@ class _Assembly:
         return node
 
     def _source(self, urls: Sequence[str], kernel: Kernel) -> ChainSource:
-        follower = Follower(Node(self._connect(urls)), kernel.interests, self.clock, _patience(self.chain))
+        follower = Follower(Node(self._connect(urls)), kernel.interests, self.clock, chains.patience(self.chain))
         return follower if self.replay is None else Paced(follower, self.replay)
 
     async def _recorded(self, urls: Sequence[str]) -> None:
@@ -287,7 +287,8 @@ class _Assembly:
         if isinstance(self.mode, Dry):
             return await answered(lambda: self._operator(node), self._patience)
         desk = _desk(self.desks)
-        self.arming.unlock(chain_id, desk)
+        worths = [worth for adapter, _ in self.desks if (worth := getattr(adapter, "worth", None))]
+        self.arming.unlock(chain_id, desk, worths)
         if desk is not None:
             asked = owner(desk)
             said = await answered(lambda: node.call(asked, self.arming.addresses[0], None), self._patience)
@@ -308,10 +309,21 @@ class _Assembly:
             return [row[0] for row in history.rewards]
 
         genesis = await answered(node.genesis_hash, self._patience)
-        lanes = self.arming.lanes(_Both(node, executor), genesis, rewards, self.stack)
+        transactions = self.arming.transactions(_Both(node, executor), genesis, rewards, self.stack)
         for lease in self.arming.leases:
             await self._shared(lease)
-        return lanes
+        return transactions
+
+    async def _guarded(self, node: Node, kernel: Kernel) -> None:
+        """A live keeper notices when a contract that it acts on is another."""
+        if self.mode != Live():
+            return
+        watch = self.arming.upgrades(node.codes, node.words, lambda: touched(kernel.interests(), _desk(self.desks)))
+        try:
+            await answered(watch.look, self._patience)
+        except RpcError as error:
+            log.warning("contract.unseen", error=str(error))
+        self.beside.append(lambda: watch.watch(SystemClock()))
 
     async def _shared(self, lease: Lease) -> None:
         """A key that other hosts use as well: ours when the lease is."""
@@ -348,29 +360,6 @@ class _Both:
         self.receipt, self.receipts = node.receipt, node.receipts
         self.behind = node.behind
         self.send = executor.send
-
-
-def _check(settings: Settings, name: str, chain: Chain, found: int) -> None:
-    """Misconfigured, located, unless the node is on the configured chain."""
-    if found != chain.id:
-        what = f"the node is on chain {found}, not {chain.id}"
-        raise settings.fault(("chains", name, "id"), what, help=f"set id = {found}, or point rpc to a node of {name}")
-
-
-def _standings(chain: Chain) -> Standings:
-    """Of all its endpoints, none of which has shown anything yet."""
-    return Standings([str(Endpoint(url)) for url in chain.rpc.reveal()], chain.id, SystemClock().monotonic)
-
-
-def _patience(chain: Chain) -> Patience:
-    age = chain.max_head_age / 1000
-    return Patience(poll=min(1.0, age / 4), max_head_age=age, patience=chain.retry_for / 1000)
-
-
-def _only(settings: Settings) -> tuple[str, Chain]:
-    if len(settings.chains) != 1:
-        raise Misconfigured(f"{len(settings.chains)} chains are configured", help="one keeper serves one chain")
-    return next(iter(settings.chains.items()))
 
 
 def _armed(adapter: Adapter, secret: bytes, chain_id: int) -> Adapter:

@@ -455,6 +455,14 @@ class Call:
     value: int = 0  # wei
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A number on chain, and the least by which the calls of a transaction must change it, or none of them counts."""
+
+    proof: Call  # first word of what it returns, signed
+    least: int
+
+
 class Route(StrEnum):
     """How a transaction travels."""
 

@@ -36,6 +36,7 @@ from keeper.model import (
     Delta,
     Effect,
     Fact,
+    Floor,
     Hash,
     HealthReport,
     Holding,
@@ -181,6 +182,10 @@ class Adapter(Protocol):
         """
         ...
 
+    def floors(self, decision: Decision) -> tuple[Floor, ...]:
+        """What the desk shall hold these calls to: at least what the decision asks for, by the contract's own word."""
+        ...
+
     def explain(self, revert: bytes) -> Reason:
         """What a revert of one of these calls means."""
         ...
@@ -283,8 +288,13 @@ class Simulation(Protocol):
 class StateReader(Protocol):
     """Questions about state, pinned to a block."""
 
-    async def call(self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None) -> Simulation:
-        """Run a call without sending it, on the state after ``block`` (None: pending), as if executed ``at``."""
+    async def call(
+        self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None, gas: int | None = None
+    ) -> Simulation:
+        """Run a call without sending it, on the state after ``block`` (None: pending), as if executed ``at``.
+
+        With at most ``gas`` units; None: as many as the node allows.
+        """
         ...
 
     async def receipt(self, tx_hash: Hash) -> Receipt | None: ...

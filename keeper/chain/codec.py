@@ -116,12 +116,14 @@ def at_hash(block: Hash) -> dict[str, str]:
     return {"blockHash": to_hex(block)}
 
 
-def transaction(call: Call, sender: Address | None = None) -> dict[str, str]:
+def transaction(call: Call, sender: Address | None = None, gas: int | None = None) -> dict[str, str]:
     fields = {"to": to_hex(call.target), "data": to_hex(call.data)}
     if sender is not None:
         fields["from"] = to_hex(sender)
     if call.value:
         fields["value"] = hex(call.value)
+    if gas is not None:
+        fields["gas"] = hex(gas)
     return fields
 
 

@@ -197,9 +197,11 @@ class Node:
 
     # ── ports.StateReader ──
 
-    async def call(self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None) -> Simulated:
+    async def call(
+        self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None, gas: int | None = None
+    ) -> Simulated:
         """``at``: as if the block had this number, timestamp and base fee (block overrides of ``eth_call``)."""
-        params: list[Any] = [codec.transaction(call, sender), "pending" if block is None else codec.at_hash(block)]
+        params: list[Any] = [codec.transaction(call, sender, gas), "pending" if block is None else codec.at_hash(block)]
         if at is not None:
             params += [{}, codec.overrides(at)]
         return _outcome(*await self._rpc.batch([("eth_call", params)]))
@@ -246,6 +248,18 @@ class Node:
 
     async def code(self, address: Address) -> bytes:
         return octets(await self._rpc.call("eth_getCode", to_hex(address), "latest"), "eth_getCode")
+
+    async def codes(self, addresses: Sequence[Address]) -> list[bytes]:
+        """Of many at once, in their order; one by one, because each may be long."""
+        return [await self.code(address) for address in addresses]
+
+    async def words(self, places: Sequence[tuple[Address, bytes]]) -> list[bytes]:
+        """What stands in these slots of these contracts, 32 bytes each."""
+        found = list[Any]()
+        for at in range(0, len(places), BATCH):
+            asked = [(to_hex(address), to_hex(slot), "latest") for address, slot in places[at : at + BATCH]]
+            found += _settle(await self._rpc.batch([("eth_getStorageAt", one) for one in asked]))
+        return [octets(word, "eth_getStorageAt") for word in found]
 
     async def fee_history(self, blocks: int, percentiles: Sequence[float], newest: int | None = None) -> FeeHistory:
         """Of the blocks up to ``newest`` (None: latest), with the priority fees at these percentiles of gas used."""

@@ -60,4 +60,5 @@ def _incident(args: argparse.Namespace, error: BaseException) -> KeeperError:
     if (in_use() or setup.logging(args)) == "json" or args.verbose:
         structlog.get_logger("keeper").error("error.internal", incident=name, exc_info=error)
     what = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return Broken(f"internal error {name}: {what}", help="run again with -v for the traceback")
+    known = error.help if isinstance(error, KeeperError) else ""
+    return Broken(f"internal error {name}: {what}", help=known or "run again with -v for the traceback")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import signal
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+import structlog
 
 from keeper.bootstrap import Keeper
 from keeper.chain.recording import DECISIONS, fresh
@@ -14,6 +17,8 @@ from keeper.cli.exit import on_first_signal
 from keeper.settings import Settings
 
 T = TypeVar("T")
+BUSY = 0.5  # seconds that a signal waits for a loop that thinks
+log = structlog.get_logger("keeper")
 
 
 def until_done(work: Coroutine[Any, Any, T]) -> T:
@@ -42,8 +47,26 @@ def until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
 def gracefully(keeper: Keeper) -> Keeper:
     """From here on the first signal lets the daemon end its turn, instead of cancelling what runs."""
     loop = asyncio.get_running_loop()
-    on_first_signal(lambda: loop.call_soon_threadsafe(keeper.stop))
+    on_first_signal(lambda: _served(loop, keeper.stop))
     return keeper
+
+
+def _served(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> None:
+    """``stop`` as soon as the loop gets round to it. One that is busy for too long is left where it stands: that is no
+    worse than a kill, after which everything is taken up again."""
+    signal.signal(signal.SIGALRM, _overdue)
+    signal.setitimer(signal.ITIMER_REAL, BUSY)
+
+    def serve() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        stop()
+
+    loop.call_soon_threadsafe(serve)
+
+
+def _overdue(_number: int, _frame: object) -> None:
+    log.warning("run.cut_off", help="it was thinking, and did not hear the signal")
+    raise SystemExit(0)
 
 
 def decisions(settings: Settings, mode: str) -> Path:

@@ -34,6 +34,7 @@ from keeper.model import (
     Decision,
     Effect,
     Fact,
+    Floor,
     Gap,
     HealthReport,
     Interests,
@@ -64,10 +65,10 @@ class Kernel:
         desks: Sequence[tuple[Adapter, Sequence[Strategy]]],
         genesis: BlockRef,
         block_time: int,
-        wrap: Callable[[tuple[Call, ...], int], Call],
+        wrap: Callable[[tuple[Call, ...], int, tuple[Floor, ...]], Call],
         limits: Limits,
     ) -> None:
-        """``genesis`` is the block before the first batch; ``wrap`` makes one call of several, with a deadline."""
+        """``genesis`` is the block before the first batch; ``wrap`` makes one call of several, with their terms."""
         self.desks = [Desk(adapter, Book(adapter, genesis), strategies) for adapter, strategies in desks]
         self.ref = genesis
         self.ledger = Ledger()
@@ -375,7 +376,8 @@ class Kernel:
     def _intent(self, desk: Desk, decision: Decision, at: Moment) -> TxIntent | None:
         if isinstance(decision, Wait | Skip):
             return None
-        call = self._wrap(desk.adapter.calls(decision), at.timestamp + self._limits.horizon)
+        calls, floors = desk.adapter.calls(decision), desk.adapter.floors(decision)
+        call = self._wrap(calls, at.timestamp + self._limits.horizon, floors)
         return planner.intent(decision, call, at, self._limits, telling.name)
 
     def _speak(self, desk: Desk, reports: Sequence[HealthReport], plans: Sequence[Plan]) -> Iterator[Effect]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple, Protocol
 
 from keeper.errors import Broken
-from keeper.model import Address, Call, Log, LogFilter
+from keeper.model import Address, Call, Floor, Log, LogFilter
 from keeper.protocols.abi import Contract, load
 
 ADDRESS = 2**160 - 1  # the bits of an argument that name an owner: an address, or the account's low end
@@ -78,24 +80,46 @@ def owner(desk: Address) -> Call:
     return Call(desk, _contract().call("owner"))
 
 
-def through(desk: Address) -> Callable[[tuple[Call, ...], int], Call]:
-    """Makes one call of several: all or none, not after the deadline."""
+class Wrap(Protocol):
+    """Makes one call of several."""
+
+    def __call__(self, calls: tuple[Call, ...], deadline: int, floors: tuple[Floor, ...] = ()) -> Call: ...
+
+
+def through(desk: Address) -> Wrap:
+    """Makes one call of several: all or none, not after the deadline, and only if every floor holds."""
     contract = _contract()
 
-    def wrap(calls: tuple[Call, ...], deadline: int) -> Call:
+    def wrap(calls: tuple[Call, ...], deadline: int, floors: tuple[Floor, ...] = ()) -> Call:
         listed = [(call.target, call.data) for call in calls]
-        return Call(desk, contract.call("run", listed, [], deadline))
+        held = [(floor.proof.target, floor.proof.data, floor.least) for floor in floors]
+        return Call(desk, contract.call("run", listed, held, deadline))
 
     return wrap
 
 
-def terms(data: bytes) -> int:
-    """What the chain will hold a ``run`` to: its deadline (timestamp).
+class Held(NamedTuple):
+    """What the chain will hold a ``run`` to."""
 
-    ValueError when it does nothing, when a call in it has no bound on what it costs, or when something would still be
-    approved after it.
+    deadline: int  # timestamp
+    gain: int | None  # US dollars (wad) at least; None: it buys nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Where a protocol says in US dollars (wad) what we have in it, and which of its calls must make that more."""
+
+    buys: frozenset[bytes]  # selectors
+    proof: Call
+
+
+def terms(data: bytes, worths: Iterable[Worth] = ()) -> Held:
+    """What the chain will hold a ``run`` to.
+
+    ValueError when it does nothing, when a call in it has no bound on what it costs, when it buys and no floor says
+    what that must bring, or when something would still be approved after it.
     """
-    calls, deadline = _ran(data)
+    calls, floors, deadline = _ran(data)
     if not calls:
         raise ValueError("it does nothing")
     approved = dict[tuple[bytes, bytes], int]()
@@ -105,11 +129,20 @@ def terms(data: bytes) -> int:
             approved[target, call[4:36]] = int.from_bytes(call[36:68])
     if left := [target for (target, _), amount in approved.items() if amount]:
         raise ValueError(f"an approval of 0x{left[0].hex()} would be left standing")
-    return deadline
+    bought = {call[:4] for _, call in calls}
+    gains = [_gain(floors, worth) for worth in worths if worth.buys & bought]
+    return Held(deadline, min(gains, default=None))
 
 
-def _ran(data: bytes) -> tuple[list[tuple[Address, bytes]], int]:
-    """Target and call data of each call in a ``run``, and its deadline; by the offsets that Solidity would follow.
+def _gain(floors: Iterable[Floor], worth: Worth) -> int:
+    held = [floor.least for floor in floors if floor.proof == worth.proof]
+    if not held:
+        raise ValueError("it buys, and nothing says what that must bring")
+    return max(held)
+
+
+def _ran(data: bytes) -> tuple[list[tuple[Address, bytes]], list[Floor], int]:
+    """Target and call data of each call in a ``run``, its floors and its deadline; by the offsets Solidity follows.
 
     The general decoder takes ten times as long, and this stands between a block and its transaction.
     """
@@ -119,16 +152,24 @@ def _ran(data: bytes) -> tuple[list[tuple[Address, bytes]], int]:
             raise ValueError("it cannot be read: it ends too early")
         return int.from_bytes(data[at : at + 32])
 
-    start, found = 4 + word(4), list[tuple[Address, bytes]]()
-    first = start + 32
-    for n in range(word(start)):
-        call = first + word(first + 32 * n)
-        at = call + word(call + 32)
-        end = at + 32 + word(at)
-        if end > len(data) or word(call) > ADDRESS:
-            raise ValueError("it cannot be read: a call that is none")
-        found.append((data[call + 12 : call + 32], data[at + 32 : end]))
-    return found, word(68)
+    def listed(start: int) -> Iterator[tuple[int, Address, bytes]]:
+        """Where each item of a list begins, the address in its first word, and the bytes that its second points to."""
+        first = start + 32
+        for n in range(word(start)):
+            item = first + word(first + 32 * n)
+            at = item + word(item + 32)
+            end = at + 32 + word(at)
+            if end > len(data) or word(item) > ADDRESS:
+                raise ValueError("it cannot be read: a call that is none")
+            yield item, data[item + 12 : item + 32], data[at + 32 : end]
+
+    calls = [(target, call) for _, target, call in listed(4 + word(4))]
+    floors = [Floor(Call(target, read), _signed(word(item + 64))) for item, target, read in listed(4 + word(36))]
+    return calls, floors, word(68)
+
+
+def _signed(word: int) -> int:
+    return word - 2**256 if word >> 255 else word
 
 
 def _bounded(call: bytes) -> None:
@@ -146,8 +187,8 @@ def _bounds() -> Mapping[bytes, tuple[int, str]]:
     return {contracts[c].functions[f].selector: bound for (c, f), bound in BOUNDS.items()}
 
 
-def directly(calls: tuple[Call, ...], deadline: int) -> Call:
-    """The signer makes the call itself; only one is possible, and nothing enforces the deadline."""
+def directly(calls: tuple[Call, ...], deadline: int, floors: tuple[Floor, ...] = ()) -> Call:
+    """The signer makes the call itself; only one is possible, and nothing enforces the deadline or a floor."""
     if len(calls) != 1:
         raise Broken("several calls in one transaction need a desk", help="set `desk` in the protocol's table")
     return calls[0]

@@ -74,6 +74,8 @@ class Chain(Section):
     max_head_age: Milliseconds = _written("60s", gt=0)
     retry_for: Milliseconds = _written("60s")
     mempool: bool = False  # look at calls before they are mined
+    sequencer: str | None = Field(default=None, pattern="^0x[0-9a-fA-F]{40}$")  # uptime feed of a rollup
+    sequencer_grace: Milliseconds = _written("1h")  # after it came up
 
     @model_validator(mode="after")
     def _head_may_age(self) -> Self:

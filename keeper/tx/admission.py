@@ -112,7 +112,8 @@ class Admission:
         node, call, sender = self._lane.node, intent.call, self._lane.signer.address
         if intent.behind and at and isinstance(node, Bundled):
             return await node.behind(intent.behind, call, sender, head.hash, at)
-        return await node.call(call, sender, None if at is None or intent.behind else head.hash, at=at)
+        state = None if at is None or intent.behind else head.hash
+        return await node.call(call, sender, state, at=at, gas=intent.gas_limit)  # more there fails on chain as well
 
     def _next_nonce(self, mined: int) -> int:
         nonce = nonces.next_nonce(self._lane.journal.next_nonce(), mined)

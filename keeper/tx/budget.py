@@ -74,6 +74,12 @@ class Budget:
         if most is not None and (deadline is None or deadline > self._now + most):
             raise Broken(f"asked to sign a call with deadline {deadline}, more than {most} s from {self._now}")
 
+    def worth_it(self, gain: int | None) -> None:
+        """Raises Refused when a purchase may bring less than the least profit, by the contract's own word."""
+        least = self._limits.min_profit
+        if gain is not None and gain < least:
+            raise Refused(Reason.BELOW_MIN_PROFIT, f"the call may bring {gain} wad of a dollar, at least {least}")
+
     def note(self, key: Address, flight: Flight) -> None:
         """What became of a nonce: mined and paid for, or open again."""
         paid = flight.cost

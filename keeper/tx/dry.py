@@ -28,7 +28,7 @@ class DryRun:
         if intent.behind and intent.at and isinstance(self._reader, Bundled):
             done = await self._reader.behind(intent.behind, intent.call, self._sender, head.hash, intent.at)
         else:
-            done = await self._reader.call(intent.call, self._sender, head.hash, at=intent.at)
+            done = await self._reader.call(intent.call, self._sender, head.hash, at=intent.at, gas=intent.gas_limit)
         log.info(
             "tx.would_send", purpose=intent.purpose, succeeds=done.ok, revert=done.data.hex() if not done.ok else ""
         )

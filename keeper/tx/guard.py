@@ -2,17 +2,17 @@
 
     shape     type 2 of this chain, one recipient, no access list, every field in its one spelling
     calls     nothing to oneself (how a nonce is cancelled), or a listed target and selector; approvals never
-    terms     what the contract will enforce: a deadline near enough, a bound on what is paid
+    terms     what the contract will enforce: a deadline near enough, a bound on what is paid, the least gain
     costs     value and worst case, per transaction, hour and day: ``budget.py``
 
-The first three raise Forbidden: they are bugs, or worse. Costs raise Refused: they are limits.
+The first three raise Forbidden: they are bugs, or worse. Costs, and too small a gain, raise Refused: they are limits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from keeper.errors import Broken
 from keeper.model import Address
@@ -22,7 +22,23 @@ from keeper.tx.fees import NOOP_GAS
 from keeper.units import GWEI
 
 Selector = bytes  # the first four bytes of call data; empty for a plain transfer
-Terms = Callable[[bytes], int]  # call data -> the deadline in it (timestamp); raises ValueError when it binds nobody
+
+
+class Bound(Protocol):
+    """What the contract will hold a call to."""
+
+    @property
+    def deadline(self) -> int:
+        """Timestamp."""
+        ...
+
+    @property
+    def gain(self) -> int | None:
+        """US dollars (wad) that it brings at least, or it reverts; None: it is no purchase."""
+        ...
+
+
+Terms = Callable[[bytes], Bound]  # of call data; raises ValueError when it binds nobody
 Allowed = Mapping[tuple[Address, Selector], Terms | None] | Set[tuple[Address, Selector]]
 
 MOST_GAS: Final = 2**24  # of one transaction (EIP-7825)
@@ -93,20 +109,21 @@ class Guard:
         if tx.chain_id != self._chain_id:
             raise Forbidden(f"asked to sign for chain {tx.chain_id}; this key is for chain {self._chain_id}")
         noop = (tx.to, tx.value, tx.data) == (self._address, 0, b"")
-        deadline = None if noop else self._called(tx)
+        bound = None if noop else self._called(tx)
         if self._budget is not None:
-            self._charge(tx, deadline, noop)
+            self._charge(tx, bound, noop)
 
-    def _charge(self, tx: Unsigned, deadline: int | None, noop: bool) -> None:
+    def _charge(self, tx: Unsigned, bound: Bound | None, noop: bool) -> None:
         assert self._budget is not None
         if tx.tip > tx.max_fee or not NOOP_GAS <= tx.gas <= MOST_GAS or tx.max_fee > MOST_PER_GAS:
             raise Forbidden(f"asked to sign for gas {tx.gas} at {tx.max_fee} wei, {tx.tip} of them tip")
         if not noop:
-            self._budget.in_time(deadline)
+            self._budget.in_time(None if bound is None else bound.deadline)
+            self._budget.worth_it(None if bound is None else bound.gain)
         self._budget.allow(self._address, tx.nonce, tx.worst, tx.value)
 
-    def _called(self, tx: Unsigned) -> int | None:
-        """The deadline in a listed call, if it is one that has a deadline."""
+    def _called(self, tx: Unsigned) -> Bound | None:
+        """What a listed call is held to, if it is one that has terms."""
         call = tx.to, tx.data[:4]
         if call[1] in APPROVALS:
             raise Forbidden(

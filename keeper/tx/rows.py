@@ -127,6 +127,7 @@ class Flight:
     waits_since: int | None = None  # block from which the last attempt's patience counts
     missing_since: int | None = None  # first block at which the nonce was used and no receipt was ours
     relayed: dict[Hash, int] = field(default_factory=dict)  # attempt -> last block for which a relay has it
+    stuck: str = ""  # why no dearer attempt could be made, the last time
     escalated: bool = False  # one replacement by the stricter rule of older pools was tried
 
     @property

@@ -56,7 +56,9 @@ class Sender:
                 raise Refused(Reason.GAS_ABOVE_CAP, "no bid left below the ceiling")
             attempt = await self._sign(flight, kind, bid, head)
         except (Refused, Retry) as no:
-            log.warning("tx.stuck", intent=digits(flight.intent.id), nonce=flight.nonce, why=str(no))
+            if flight.stuck != str(no):  # said when it changes, and not at every block
+                log.warning("tx.stuck", intent=digits(flight.intent.id), nonce=flight.nonce, why=str(no))
+            flight.stuck = str(no)
             return []
         lane.fault("before_commit")
         await lane.fence.commit(line_of(flight, attempt))

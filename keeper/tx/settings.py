@@ -21,6 +21,7 @@ class Limits:
     tx_cost: int | None = None
     hour_cost: int | None = None
     day_cost: int | None = None
+    min_profit: int = 0  # US dollars (wad) that a purchase must bring, before gas, or revert
     signatures: int | None = None  # per minute
     deadline: int | None = None  # seconds from now that the deadline written in a call may lie, and there must be one
     reverts: int | None = None  # acts that revert in a row until no new one begins

@@ -14,7 +14,9 @@ FILES = {
 
 FLOOR = "model units errors"
 SHELL = f"{FLOOR} ports clock observe.redact"
-HOUSE = f"{SHELL} core margin protocols tx chain observe simulation testing settings daemon loading arming process"
+HOUSE = (
+    f"{SHELL} core margin protocols tx chain observe simulation testing settings daemon loading arming process chains"
+)
 ARROWS = {  # the longest name that fits decides; beside this, everyone may import their own package
     "keeper": "",
     "keeper.model": "",
@@ -38,6 +40,7 @@ ARROWS = {  # the longest name that fits decides; beside this, everyone may impo
     "keeper.daemon": f"{SHELL} core",
     "keeper.loading": f"{SHELL} protocols settings",
     "keeper.arming": f"{SHELL} core protocols tx settings process",
+    "keeper.chains": f"{SHELL} chain settings",
     "keeper.bootstrap": HOUSE,
     "keeper.cli": f"{HOUSE} bootstrap",
     "keeper.__main__": "cli",

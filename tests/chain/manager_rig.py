@@ -96,8 +96,11 @@ class LineNode:
     async def balance(self, address: Address) -> int:
         return int(self.rpc("eth_getBalance", _hex(address), "latest"), 16)
 
-    async def call(self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None) -> Simulated:
+    async def call(
+        self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None, gas: int | None = None
+    ) -> Simulated:
         tx = {"from": _hex(sender), "to": _hex(call.target), "data": _hex(call.data), "value": hex(call.value)}
+        tx |= {"gas": hex(gas)} if gas else {}
         overrides = ({}, _overrides(at)) if at else ()
         try:
             result = self.rpc("eth_call", tx, "pending" if block is None else {"blockHash": _hex(block)}, *overrides)

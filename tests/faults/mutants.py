@@ -24,7 +24,7 @@ class Mutant(NamedTuple):
     file: str  # in keeper/tx, unless it begins with keeper/
     old: str
     new: str
-    tests: str  # in tests/unit
+    tests: str  # in tests/unit, unless they name their folder
 
 
 MUTANTS: Final = (
@@ -58,7 +58,7 @@ MUTANTS: Final = (
     Mutant("foreign use of a nonce ignored", "manager.py", "            return events + self._suspect(flight, head)", "            return events", "test_tx_recovery.py"),
     Mutant("receipt of another chain believed", "heads.py", "self._hashes.get(block.number, block.hash) == block.hash", "True", "test_tx_replacing.py test_tx_mempool.py"),
     Mutant("a reorg not noticed", "manager.py", "            flight.receipt = flight.waits_since = None\n            events +=", "            return events\n            events +=", "test_tx_replacing.py"),
-    Mutant("only the last attempt watched", "manager.py", "for attempt in flight.attempts))", "for attempt in flight.attempts[-1:]))", "test_tx_replacing.py"),
+    Mutant("only the last attempt watched", "manager.py", "[told[a.hash] for a in flight.attempts]", "[told[a.hash] for a in flight.attempts[-1:]]", "test_tx_replacing.py"),
     Mutant("nothing sent again", "manager.py", "        await self._sender.send(flight, head)\n        return []", "        return []", "test_tx_manager.py test_tx_recovery.py"),
     Mutant("a contested nonce fought for", "manager.py", "        if self._due(flight, head) and not flight.contested:", "        if self._due(flight, head):", "test_tx_manager.py"),
     Mutant("what expired goes on", "manager.py", "        late = head.timestamp > flight.intent.valid_until", "        late = False", "test_tx_replacing.py"),
@@ -69,16 +69,58 @@ MUTANTS: Final = (
     Mutant("a revert raised", "manager.py", "if await self._admission.still_good(flight, head) else AttemptKind.NOOP", "", "test_tx_mempool.py"),
     Mutant("unknown words are a refusal", "answers.py", "Answer.MAYBE)\n", "Answer.DEFINITE)\n", "test_tx_answers.py test_tx_manager.py"),
     Mutant("checksums not compared", "reading.py", "rows.checksum(row[:-1]) != row[-1]", "False", "test_tx_journal.py"),
-    Mutant("chain of events not followed", "reading.py", "        if link != previous:", "        if False:", "test_tx_journal.py"),
+    Mutant("chain of events not followed", "reading.py", "        if link != previous or seq != count:\n            raise damaged(path, f\"event", "        if False:\n            raise damaged(path, f\"event", "test_tx_journal.py"),
     Mutant("commits not synced", "journal.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF", "test_tx_journal.py"),
     Mutant("journal stays open after a failed write", "journal.py", "            self.close()\n            raise Broken(f\"the journal {self.path} failed", "            raise Broken(f\"the journal {self.path} failed", "test_tx_crash.py test_tx_journal.py"),
     Mutant("no lock", "lock.py", "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "        pass\n", "test_tx_journal.py"),
     Mutant("inode not compared", "lock.py", "_inode(self._path.stat()) == self._inode", "True", "test_tx_crash.py test_tx_journal.py"),
     Mutant("earlier term accepted", "rows.py", "WHEN NEW.epoch < (SELECT max(epoch) FROM term)", "WHEN 0", "test_tx_switch.py"),
-    Mutant("private goes public", "sender.py", "        return route is Route.PRIVATE or head.number", "        return head.number", "test_tx_relay.py"),
+    Mutant("private goes public", "sender.py", "        if route is Route.PRIVATE:\n            return True\n", "", "test_tx_relay.py"),
     Mutant("a relay that fails is the end", "sender.py", "        if answer in TAKEN or route is Route.PRIVATE:", "        if True:", "test_tx_relay.py"),
     Mutant("a remote signer may redirect", "remote.py", "    if made != raw:", "    if False:", "test_tx_remote.py"),
     Mutant("a remote signer may sign with another key", "remote.py", "    if _signed_by(signature, digest) != address:", "    if False:", "test_tx_remote.py"),
+    # ─── the files of tests/faults ───
+    Mutant("an oracle at zero divides", "keeper/protocols/morpho_blue/offers.py", " if now.price else None", "", "faults/test_data.py"),
+    Mutant("a price without bounds is capped into one that condemns", "keeper/protocols/morpho_blue/maths.py", "ORACLE_PRICE_SCALE: Final = 10**36", "ORACLE_PRICE_SCALE: Final = 10**300", "faults/test_data.py"),
+    Mutant("an oracle that says nothing keeps its last price", "keeper/protocols/morpho_blue/adapter.py", "        if number is None:\n            return None\n", "        if number is None:\n            return before\n", "faults/test_data.py"),
+    Mutant("an answer that is too short is padded", "keeper/protocols/words.py", "        raise AdapterFault(f\"ABI data of {len(data)} bytes ends before word {i}\")", "        return word.ljust(WORD, b\"\\0\")", "faults/test_data.py"),
+    Mutant("other zeros are believed", "keeper/protocols/morpho_blue/records.py", "return not self.sound or ", "return True or ", "faults/test_data.py"),
+    Mutant("too much gas is planned all the same", "keeper/core/planner.py", "        if gas > TX_GAS or ", "        if ", "faults/test_data.py"),
+    Mutant("an account of dust keeps a page", "keeper/protocols/morpho_blue/screen.py", "        if isinstance(record, Position) and record.shares:\n", "        self.__dict__.setdefault(\"all\", []).append(bytearray(700))\n        if isinstance(record, Position) and record.shares:\n", "faults/test_data.py"),
+    Mutant("a revert that cannot be read escapes", "keeper/protocols/abi.py", "            return (entry.name, tuple(decode(entry.inputs, data[4:]))) if entry else None\n        except (DecodingError, OverflowError, UnicodeDecodeError):", "            return (entry.name, tuple(decode(entry.inputs, data[4:]))) if entry else None\n        except ZeroDivisionError:", "faults/test_data.py"),
+    Mutant("the key signs messages", "signer.py", "    def __repr__(self) -> str:\n        return f\"LocalSigner(", "    def sign_message(self, text: bytes) -> bytes:\n        return self._curve(keccak(text))\n\n    def __repr__(self) -> str:\n        return f\"LocalSigner(", "faults/test_data.py"),
+    Mutant("an allowance is left", "keeper/protocols/morpho_blue/adapter.py", "self._approve(plan, 0))", "self._approve(plan, 1))", "faults/test_data.py"),
+    Mutant("an old price is fresh", "keeper/protocols/options/oracle.py", " or dt > c.max_age)", ")", "faults/test_data.py"),
+    Mutant("what is withdrawn may go to anybody", "keeper/protocols/desk.py", "    (\"Clearing\", \"withdraw\"): (0, 3),", "    (\"Clearing\", \"withdraw\"): (0,),", "faults/test_desk.py"),
+    Mutant("a hot key may own the desk", "keeper/arming.py", "        if owner in self.addresses:", "        if False:", "faults/test_desk.py"),
+    Mutant("certificates are not looked at (http)", "keeper/chain/wires.py", "self._session.post(endpoint.url, data=frame, headers=headers)", "self._session.post(endpoint.url, data=frame, headers=headers, ssl=False)", "faults/test_tls.py"),
+    Mutant("certificates are not looked at (ws)", "keeper/chain/wires.py", "            heartbeat=self._listener.ping,\n", "            heartbeat=self._listener.ping,\n            ssl=False,\n", "faults/test_tls.py"),
+    Mutant("no other endpoint takes over", "keeper/chain/pool.py", "            except (NodeUnavailable, RateLimited, WrongChain) as error:\n                failure = error\n        raise", "            except (NodeUnavailable, RateLimited, WrongChain) as error:\n                raise error from None\n        raise", "faults/test_tls.py"),
+    Mutant("the follower keeps every block", "keeper/chain/follower.py", "        if len(self._refs) > RING:", "        if False:", "faults/test_endurance.py"),
+    Mutant("a task is left behind at every block", "keeper/daemon.py", "                await self._audit(event.ref)", "                await self._audit(event.ref)\n                self.__dict__.setdefault(\"left\", []).append(asyncio.create_task(asyncio.Event().wait()))", "faults/test_endurance.py"),
+    Mutant("what other hosts have signed is not read", "manager.py", "journal.take_over([rows.of_line(line) for line in await lane.fence.lines()])", "journal.take_over([])", "faults/test_life_hosts.py"),
+    Mutant("a lease never ends by itself", "keeper/process/lease.py", "        return self._now() < self._until", "        return self._held", "faults/test_life_hosts.py"),
+    Mutant("a signal does not end the keeper", "keeper/daemon.py", "        self._stopping = True\n", "        return\n", "faults/test_life_limits.py"),
+    Mutant("the log waits for its reader", "keeper/observe/outlet.py", "            self._lines.put_nowait(text)", "            self._stream.write(text)", "faults/test_life_limits.py"),
+    # ─── what was added to the transaction manager ───
+    Mutant("a purchase need bring nothing", "budget.py", "        if gain is not None and gain < least:", "        if False:", "test_tx_guard.py"),
+    Mutant("a floor on anything will do", "keeper/protocols/desk.py", " if floor.proof == worth.proof]", "]", "test_tx_guard.py"),
+    Mutant("the desk is given no floors", "keeper/protocols/options/adapter.py", "            return (Floor(self.worth.proof, decision.floor - GRAIN),)", "            return ()", "faults/test_min_profit.py"),
+    Mutant("what is open is archived", "pruning.py", "WHERE i.settled = 0 OR p.at >= ?", "WHERE p.at >= ?", "test_tx_pruning.py"),
+    Mutant("deleted before it is archived", "journal.py", "            pruning.archive(self.ask, self.path, cut)\n", "            pass\n", "test_tx_pruning.py"),
+    Mutant("the archive is not followed", "reading.py", "            if link != previous or seq != count or checkpoints", "            if checkpoints", "test_tx_pruning.py"),
+    Mutant("what was archived is taken over again", "journal.py", " and flight.nonce >= archived:", ":", "test_tx_pruning.py"),
+    Mutant("nothing is archived", "manager.py", "            self._prune(head)\n", "", "test_tx_pruning.py"),
+    Mutant("a relay is not asked to forget", "sender.py", "        await self._withdrawn(relay, flight)\n", "", "test_tx_relay.py"),
+    Mutant("a relay's word is not asked for", "sender.py", "        if relay.tells and head.number", "        if False and head.number", "test_tx_relay.py"),
+    Mutant("a sequencer that is down is overlooked", "sequencer.py", "        if answer != 0:", "        if False:", "test_tx_sequencer.py"),
+    Mutant("no grace after the sequencer came up", "sequencer.py", "head.timestamp - since < self._grace", "False", "test_tx_sequencer.py"),
+    Mutant("code that changed is accepted", "keeper/process/upgrades.py", "            self._pause(f\"the {key} has changed\")\n", "", "faults/test_upgrades.py"),
+    Mutant("only the first endpoint is recorded", "keeper/bootstrap.py", "pool(chain.rpc.reveal(), standings) for", "pool(chain.rpc.reveal()[:1], standings) for", "faults/test_record.py"),
+    Mutant("a commit that failed is sent", "keeper/tx/journal.py", "        except (sqlite3.Error, OverflowError) as error:\n            self.close()\n            raise", "        except (sqlite3.Error, OverflowError) as error:\n            return\n            raise", "faults/test_disk.py"),
+    Mutant("a loop that thinks hears no signal", "keeper/cli/running.py", "    raise SystemExit(0)\n", "", "faults/test_life_thinking.py"),
+    Mutant("the working directory comes first", "keeper/__main__.py", "    if here != ours:", "    if False:", "architecture/test_release.py"),
+    Mutant("simulated with all the gas there is", "admission.py", "at=at, gas=intent.gas_limit)", "at=at)", "test_tx_manager.py"),
 )  # fmt: skip
 
 
@@ -104,7 +146,7 @@ def _tried(mutant: Mutant, folder: Path) -> str:
         return f"found {text.count(mutant.old)}x"
     file.write_text(text.replace(mutant.old, mutant.new))
     try:
-        tests = [f"tests/unit/{name}" for name in mutant.tests.split()]
+        tests = [f"tests/{name}" if "/" in name else f"tests/unit/{name}" for name in mutant.tests.split()]
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
         ran = subprocess.run(command, cwd=folder, capture_output=True, timeout=600, check=False)
         return "SURVIVED" if ran.returncode == 0 else "died"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,16 +13,19 @@ from eth_abi.exceptions import DecodingError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keeper.core.planner import Limits as Planning
 from keeper.errors import AdapterFault, Reverted
-from keeper.model import Liquidate, Log, Reason
+from keeper.model import Liquidate, Log, Needs, Opportunity, Reason
 from keeper.protocols import words
 from keeper.protocols.abi import Contract, load, parse
 from keeper.protocols.morpho_blue.maths import Totals
 from keeper.protocols.morpho_blue.records import Position, position_key, price_key
+from keeper.protocols.options import desk as house
 from keeper.protocols.options import oracle
 from keeper.simulation.node import Anvil
 from keeper.tx.signer import LocalSigner
 from tests.unit.morpho_shelf import ADAPTER, AT, DESK, LOAN, MARKET, ORACLE, REF, Shelf, a_market, shelf
+from tests.unit.test_planner import House, act, done, made
 from tests.worlds.options import GENESIS, OptionsWorld
 
 DEBT = Totals(10**13, 10**19, 9 * 10**12, 9 * 10**18, REF.timestamp)
@@ -44,10 +48,14 @@ def told(view: Shelf, answer: bytes) -> None:
             view.records[delta.key] = delta.after  # type: ignore[union-attr]
 
 
+def offered(view: Shelf) -> list[Any]:
+    suspects = [ADAPTER.health(view, position_key(MARKET, DESK), AT)] if view.get(price_key(ORACLE)) else []
+    return list(ADAPTER.opportunities(view, suspects, AT))
+
+
 def acts(view: Shelf) -> list[Any]:
     """What would pay, of all that is offered."""
-    suspects = [ADAPTER.health(view, position_key(MARKET, DESK), AT)] if view.get(price_key(ORACLE)) else []
-    return [one for one in ADAPTER.opportunities(view, suspects, AT) if one.refusal is None and one.net > 0]
+    return [one for one in offered(view) if one.refusal is None and one.net > 0]
 
 
 def test_the_position_of_these_tests_can_be_liquidated() -> None:
@@ -69,6 +77,31 @@ def test_a_price_without_bounds_makes_nobody_unhealthy_and_overflows_nothing(ans
     told(view, words.pack(answer))
     assert ADAPTER.health(view, position_key(MARKET, DESK), AT).healthy
     assert acts(view) == []
+
+
+@pytest.mark.fault("A07")
+@pytest.mark.parametrize("zeros", [10**2, 10**10, 10**18])
+def test_an_oracle_that_says_its_price_with_fewer_zeros_stops_its_market(zeros: int) -> None:
+    """By that price everybody could be liquidated; who was under water before cannot be either."""
+    view = indebted(5 * 10**35)
+    told(view, words.pack(5 * 10**35))
+    assert len(acts(view)) == 1
+    for _ in range(3):  # for as long as it says so
+        told(view, words.pack(5 * 10**35 // zeros))
+        assert acts(view) == []
+        assert {one.refusal for one in offered(view)} == {Reason.ORACLE_DEVIATION}
+    told(view, words.pack(4 * 10**35))
+    assert len(acts(view)) == 1
+
+
+@pytest.mark.fault("A07")
+def test_with_more_zeros_it_liquidates_nobody_and_a_crash_is_believed() -> None:
+    view = indebted(5 * 10**35)
+    told(view, words.pack(5 * 10**35 * 10**10))
+    assert acts(view) == []
+    told(view, words.pack(2 * 10**35))
+    told(view, words.pack(3 * 10**34))  # by more than five sixths, in a block
+    assert len(offered(view)) == 1 and offered(view)[0].refusal is not Reason.ORACLE_DEVIATION
 
 
 @pytest.mark.fault("A06", "A09")
@@ -177,6 +210,19 @@ def test_what_is_allowed_is_taken_back_in_the_same_transaction() -> None:
     first, _, last = ADAPTER.calls(Liquidate(offer, 0))
     assert (first.target, last.target) == (LOAN, LOAN)
     assert words.uint(last.data[4:], 1) == 0 < words.uint(first.data[4:], 1) < 2**128
+
+
+@pytest.mark.fault("A29")
+def test_an_account_that_no_transaction_can_liquidate_is_skipped_with_a_reason_and_others_are_not() -> None:
+    """The largest that the clearing house allows fits, beside the largest book of our own."""
+
+    def bought(n: int, legs: int) -> Opportunity:
+        gas = house.BID + house.MOVED_LEG * legs + house.MARGIN_LEG * 2 * legs + house.SWAP * 2
+        gas += house.FLOOR + house.FLOOR_LEG * 3 * legs
+        return replace(made(n, 1_000), needs=Needs(gas=gas))
+
+    whole, beyond = bought(1, 32), bought(2, 256)
+    assert done(act(whole, beyond), House(), Planning(max_fee=10**20)) == [True, Reason.GAS_ABOVE_CAP]
 
 
 # ─── the oracle of the clearing house ─────────────────────────────────────────────────────────────

@@ -130,7 +130,7 @@ async def managers(made: Arming, chain: Chain) -> Any:
         return []
 
     stack = AsyncExitStack()
-    return made.lanes(chain, bytes(32), rewards, stack), stack
+    return made.transactions(chain, bytes(32), rewards, stack), stack
 
 
 async def test_one_key_is_a_manager_and_several_are_lanes_with_a_journal_each(settings: Load, tmp_path: Path) -> None:

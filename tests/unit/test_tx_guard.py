@@ -1,6 +1,7 @@
 """The last check before a signature, on the bytes themselves."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keeper.errors import Broken
-from keeper.model import Call, Reason
+from keeper.model import Call, Floor, Reason
 from keeper.protocols.abi import load
-from keeper.protocols.desk import APPROVE, _ran, terms, through
+from keeper.protocols.desk import APPROVE, Worth, _ran, terms, through
 from keeper.tx import rlp as mine
 from keeper.tx.budget import Budget
 from keeper.tx.guard import APPROVALS, Forbidden, Guard, read
@@ -142,17 +143,17 @@ ENCODE: dict[str, Callable[..., bytes]] = {
 }
 
 
-def ran(*calls: tuple[str, int], deadline: int = 1000) -> bytes:
+def ran(*calls: tuple[str, int], deadline: int = 1000, floors: tuple[Floor, ...] = ()) -> bytes:
     made = tuple(Call(TOKEN if name == "approve" else LIQUIDATOR, ENCODE[name](value)) for name, value in calls)
-    return through(DESK)(made, deadline).data
+    return through(DESK)(made, deadline, floors).data
 
 
 @pytest.mark.fault("T41", "T42", "A08")
 def test_a_call_on_terms_is_let_through_with_its_deadline() -> None:
-    assert terms(ran(("bid", -(10**20)), ("swap", 1), deadline=77)) == 77
-    assert terms(ran(("takeover", 10**24))) == 1000
-    assert terms(ran(("flag", 3))) == 1000
-    assert terms(ran(("approve", 5), ("approve", 0))) == 1000
+    assert terms(ran(("bid", -(10**20)), ("swap", 1), deadline=77)).deadline == 77
+    assert terms(ran(("takeover", 10**24))).deadline == 1000
+    assert terms(ran(("flag", 3))).deadline == 1000
+    assert terms(ran(("approve", 5), ("approve", 0))) == (1000, None)
 
 
 @pytest.mark.fault("T41", "T42", "A08", "P07", "A23")
@@ -184,13 +185,73 @@ def test_a_call_that_is_cut_off_cannot_be_read(data: st.DataObject) -> None:
         terms(whole[:length])
 
 
-@given(
-    st.lists(st.tuples(st.binary(min_size=20, max_size=20), st.binary(max_size=200)), max_size=4), st.integers(0, 2**64)
+CALLS = st.lists(st.tuples(st.binary(min_size=20, max_size=20), st.binary(max_size=200)), max_size=4)
+FLOORS = st.lists(
+    st.builds(
+        Floor,
+        st.builds(Call, st.binary(min_size=20, max_size=20), st.binary(max_size=99)),
+        st.integers(-(2**255), 2**255 - 1),
+    ),
+    max_size=3,
 )
-def test_what_is_run_is_read_as_the_general_decoder_reads_it(calls: list[tuple[bytes, bytes]], deadline: int) -> None:
-    made = through(DESK)(tuple(Call(target, data) for target, data in calls), deadline).data
-    found, _, late = decode(CONTRACTS["Desk"].functions["run"].inputs, made[4:])
-    assert _ran(made) == ([(bytes.fromhex(target[2:]), data) for target, data in found], late)
+
+
+@given(CALLS, FLOORS, st.integers(0, 2**64))
+def test_what_is_run_is_read_as_the_general_decoder_reads_it(
+    calls: list[tuple[bytes, bytes]], floors: list[Floor], deadline: int
+) -> None:
+    made = through(DESK)(tuple(Call(target, data) for target, data in calls), deadline, tuple(floors)).data
+    found, held, late = decode(CONTRACTS["Desk"].functions["run"].inputs, made[4:])
+    assert _ran(made) == (
+        [(bytes.fromhex(target[2:]), data) for target, data in found],
+        [Floor(Call(bytes.fromhex(target[2:]), data), least) for target, data, least in held],
+        late,
+    )
+
+
+# ─── what a purchase must bring ───────────────────────────────────────────────────────────────────
+
+LEAST = 5 * 10**18  # US dollars, wad
+PROOF = Call(b"\x77" * 20, b"our equity")
+WORTH = Worth(frozenset(ENCODE[name](1)[:4] for name in ("bid", "takeover")), PROOF)
+
+
+def bought(name: str, *floors: Floor) -> bytes:
+    return payload(data=ran((name, 10**20), ("swap", 1), floors=floors))
+
+
+def holding() -> Guard:
+    run = through(DESK)((), 0).data[:4]
+    return Guard(1, US, {(DESK, run): partial(terms, worths=[WORTH])}, Budget(Limits(min_profit=LEAST), wall=None))
+
+
+@pytest.mark.fault("T41", "T42", "A08", "P01")
+@pytest.mark.parametrize("name", ["bid", "takeover"])
+def test_a_purchase_must_be_held_to_the_least_profit(name: str) -> None:
+    holding().check(bought(name, Floor(PROOF, LEAST)))
+    holding().check(bought(name, Floor(PROOF, -1), Floor(PROOF, LEAST)))  # all floors must hold: the highest counts
+    for least in (LEAST - 1, 0, -LEAST, -(2**255)):
+        with pytest.raises(Refused) as no:
+            holding().check(bought(name, Floor(PROOF, least)))
+        assert no.value.why is Reason.BELOW_MIN_PROFIT
+
+
+@pytest.mark.fault("T41", "T42", "A08", "P05")
+@pytest.mark.parametrize(
+    "floors",
+    [
+        (),
+        (Floor(Call(OTHER, PROOF.data), LEAST),),  # a contract that says what it is told to
+        (Floor(Call(PROOF.target, b"another account's"), LEAST),),
+    ],
+)
+def test_a_purchase_that_nothing_holds_to_a_gain_is_forbidden(floors: tuple[Floor, ...]) -> None:
+    with pytest.raises(Forbidden, match="nothing says what that must bring"):
+        holding().check(bought("bid", *floors))
+
+
+def test_what_is_no_purchase_need_bring_nothing() -> None:
+    holding().check(payload(data=ran(("flag", 1), ("swap", 1))))
 
 
 @pytest.mark.fault("T32", "S25")

@@ -136,6 +136,7 @@ async def test_an_intent_is_simulated_at_its_moment(rig: Rig) -> None:
     at = Moment(rig.chain.head.number + 1, rig.chain.head.timestamp + 12, rig.chain.head.next_base_fee)
     await rig.submit(intent(at=at))
     assert rig.chain.simulated_at == at
+    assert rig.chain.simulated_gas == intent().gas_limit  # what uses more there would fail on chain
 
 
 async def test_simulation_can_be_switched_off(rig: Rig) -> None:

@@ -1,6 +1,7 @@
 """Anything may happen, in any order: sends, blocks, spikes, drops, reorgs, lies, kills. What must hold, holds."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -35,7 +36,7 @@ LIES = [
 ]
 
 
-CAP = 4 * 10**16  # wei: less than sixteen that may still have to be cancelled at the highest price
+CAP = 9 * 10**15  # wei: less than two that bid the highest price, or than four that may have to be cancelled
 LIMITED = replace(SETTINGS, limits=Limits(day_cost=CAP))
 
 
@@ -70,6 +71,16 @@ class Market(RuleBasedStateMachine):
         wish = intent(self.wanted, valid_until=self.chain.head.timestamp + 12 * patience)
         self.chain.script.extend(lies)
         self.survive(lambda manager: manager.submit(wish, self.chain.head))
+
+    @rule()
+    def rush(self) -> None:
+        """At the highest price of all, as many at once as want to: what the cap is there for."""
+        self.chain.base_fee = 300 * GWEI
+        self.look(1, skip=True, lies=[])
+        self.chain.base_fee = 49 * GWEI
+        self.look(1, skip=True, lies=[])
+        for _ in range(3):
+            self.submit(8, [])
 
     @rule(blocks=st.integers(1, 4), skip=st.booleans(), lies=st.lists(st.none() | st.sampled_from(LIES), max_size=2))
     def look(self, blocks: int, skip: bool, lies: list[Any]) -> None:
@@ -190,5 +201,10 @@ def quiet() -> Any:
 
 TestMarket = Market.TestCase
 TestMarket.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate, *((Phase.shrink,) if "KEEPER_SHRINK" in os.environ else ())),  # a failure is told at once
+    report_multiple_bugs=False,
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from keeper.errors import NodeUnavailable
 from keeper.model import Reason
@@ -157,3 +158,13 @@ async def test_in_full_blocks_only_the_lowest_bids_more(tmp_path: Path) -> None:
         await rig.submit(intent(n))
     await rig.mine(9, skip=True)
     assert rig.signed == [0, 1, 2, 3, 4, 5, 0, 0, 0]
+
+
+@pytest.mark.fault("T19", "G03")
+async def test_one_that_is_stuck_is_said_once_and_again_when_the_reason_is_another(rig: Rig) -> None:
+    await rig.submit(intent(budget=50_000 * 22 * GWEI))
+    with capture_logs() as lines:
+        await rig.mine(12, base_fee=40 * GWEI)
+    assert [line["why"] for line in lines if line["event"] == "tx.stuck"] == [
+        "gas_above_cap: no bid left below the ceiling"
+    ]

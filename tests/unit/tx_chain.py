@@ -61,6 +61,7 @@ class Chain:
         self.script: deque[str | Trick | None] = deque()  # for the next sends; None behaves
         self.simulated = Simulated()
         self.simulated_at: Moment | None = None  # of the last simulation
+        self.simulated_gas: int | None = None
         self.funds = 10**21
         self.down = False
         self.skipped = 0  # seconds without a block
@@ -115,8 +116,10 @@ class Chain:
         self._reachable()
         return self.funds
 
-    async def call(self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None) -> Simulated:
-        self.simulated_at = at
+    async def call(
+        self, call: Call, sender: Address, block: Hash | None, *, at: Moment | None = None, gas: int | None = None
+    ) -> Simulated:
+        self.simulated_at, self.simulated_gas = at, gas
         self._reachable()
         return self.simulated
 

@@ -20,6 +20,7 @@ from keeper.model import (
     Decision,
     Delta,
     Fact,
+    Floor,
     HealthReport,
     Holding,
     Interests,
@@ -113,8 +114,14 @@ class MorphoBlue:
         read, answer = source
         number = words.uint(answer, 0) if answer else None
         if read.data == PRICE:
-            return events.change(view, price_key(read.target), None if number is None else OraclePrice(number))
+            return events.change(view, price_key(read.target), self._priced(view, read.target, number))
         return events.change(view, cash_key(read.target), None if number is None else Cash(number))
+
+    def _priced(self, view: View, oracle: Address, number: int | None) -> OraclePrice | None:
+        before: OraclePrice | None = view.get(price_key(oracle))
+        if number is None:
+            return None
+        return OraclePrice(number) if before is None else before.then(number)
 
     # ── accounts ──
 
@@ -171,15 +178,26 @@ class MorphoBlue:
 
         The allowance is what enforces ``floor``, at the oracle price it was decided at. Where the plan names the
         collateral, that is exact: so much is seized, and no more is paid than leaves the floor. Where it names
-        shares, only what is paid is bounded; what is seized follows from the oracle's price at execution, by which
-        it is always worth the incentive more than was paid, but may be fewer units. Nothing enforces what the
-        collateral is worth by any other price, then or later.
+        shares, what is seized follows from the oracle's price at execution, by which it is always worth the incentive
+        more than was paid, but may be fewer units: ``floors`` bounds those. Nothing enforces what the collateral is
+        worth by any other price, then or later.
         """
         plan = decision.opportunity.plan
         if not isinstance(decision, Liquidate) or not isinstance(plan, Plan):
             return ()
         limit = offers.limit(self.settings, plan, decision.floor)
         return (self._approve(plan, limit), self._liquidate(plan), self._approve(plan, 0))
+
+    def floors(self, decision: Decision) -> tuple[Floor, ...]:
+        """So much collateral arrives that the decision's floor is left at the price it was decided at.
+
+        What a token keeps for itself on the way, or a price that moved, makes it less, and nothing is done.
+        """
+        plan = decision.opportunity.plan
+        if not isinstance(decision, Liquidate) or not isinstance(plan, Plan):
+            return ()
+        least = offers.least(self.settings, decision.opportunity, decision.floor)
+        return (Floor(Call(plan.params.collateral, self._balance_of), least),)
 
     def _approve(self, plan: Plan, assets: int) -> Call:
         return Call(plan.params.loan, APPROVE + words.pack(self.settings.morpho, assets))

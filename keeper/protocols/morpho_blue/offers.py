@@ -13,7 +13,16 @@ from keeper.ports import View
 from keeper.protocols.morpho_blue import maths
 from keeper.protocols.morpho_blue.events import LIQUIDATED
 from keeper.protocols.morpho_blue.maths import Liquidation
-from keeper.protocols.morpho_blue.records import Cash, Params, Position, borrower_of, cash_key, market_of
+from keeper.protocols.morpho_blue.records import (
+    Cash,
+    OraclePrice,
+    Params,
+    Position,
+    borrower_of,
+    cash_key,
+    market_of,
+    price_key,
+)
 from keeper.protocols.morpho_blue.settings import Settings
 from keeper.protocols.morpho_blue.valuation import Valued, value
 from keeper.units import BPS, mul_down, mul_up
@@ -112,7 +121,7 @@ def liquidation(settings: Settings, view: View, key: Key, at: Moment) -> Opportu
         ),
         plan=_plan(key, now.params, chosen, worth),
         expires=expires,
-        refusal=_refusal(done, cash),
+        refusal=_doubtful(view, now.params) or _refusal(done, cash),
         evidence=_evidence(position, now, done),
     )
 
@@ -126,6 +135,11 @@ def _plan(key: Key, params: Params, chosen: Size, worth: int) -> Plan:
     done, by_shares = chosen.done, chosen.by_shares
     seized, shares = (0, done.repaid_shares) if by_shares else (done.seized, 0)
     return Plan(params, borrower_of(key), seized, shares, worth, chosen.allowance)
+
+
+def _doubtful(view: View, params: Params) -> Reason | None:
+    price: OraclePrice | None = view.get(price_key(params.oracle))
+    return None if price is None or price.believed else Reason.ORACLE_DEVIATION
 
 
 def _refusal(done: Liquidation, cash: int) -> Reason | None:
@@ -153,6 +167,13 @@ def limit(settings: Settings, plan: Plan, floor: int) -> int:
     """
     most = plan.worth - settings.tokens[plan.params.loan].assets(floor)
     return max(0, min(most, plan.allowance) if plan.repaid_shares else most)
+
+
+def least(settings: Settings, opportunity: Opportunity, floor: int) -> int:
+    """Collateral units, rounded up: what is repaid and ``floor`` (US dollars, wad), at the price it was decided at."""
+    said, token = opportunity.evidence, settings.tokens[opportunity.plan.params.loan]
+    wanted = mul_up(said["repaid"] + token.assets(floor), maths.ORACLE_PRICE_SCALE, said["price"])
+    return min(wanted, said["seized"])
 
 
 def realised(settings: Settings, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:

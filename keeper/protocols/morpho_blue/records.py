@@ -14,6 +14,7 @@ MARKET = "market"
 POSITION = "position"
 PRICE = "price"
 CASH = "cash"
+LEAP = 8  # less than one decimal
 KINDS = (MARKET, POSITION, PRICE, CASH)
 
 
@@ -51,9 +52,22 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class OraclePrice:
-    """``IOracle.price()``: loan assets per collateral asset, scaled by 10**36."""
+    """``IOracle.price()``: loan assets per collateral asset, scaled by 10**36.
+
+    An oracle whose decimals changed says the same price with another number of zeros: one that is ``LEAP`` times or a
+    part of what it was is not believed until it is back in reach of the last that was.
+    """
 
     value: int
+    sound: int = 0  # the last that was believed; 0: this one is the first
+
+    @property
+    def believed(self) -> bool:
+        return not self.sound or self.sound < self.value * LEAP < self.sound * LEAP**2
+
+    def then(self, value: int) -> OraclePrice:
+        """What the next reading makes of it."""
+        return OraclePrice(value, self.value if self.believed else self.sound)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from keeper.model import (
     Decision,
     Delta,
     Fact,
+    Floor,
     Hash,
     HealthReport,
     Hedge,
@@ -38,7 +39,7 @@ from keeper.model import (
     Wait,
 )
 from keeper.ports import View
-from keeper.protocols.desk import reason
+from keeper.protocols.desk import Worth, reason
 from keeper.protocols.options import book, coming, duties, offers, packed, quotes, sealed, stages
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.changes import Handler
@@ -84,6 +85,8 @@ REVERTS: Final = {
 }
 
 
+BID: Final = 2  # ``Price.Bid`` of Types.sol
+GRAIN: Final = 10**9  # wad of a dollar: every leg that moves is rounded on its own
 BUYS: Final = (Kind.BID, Kind.TAKEOVER, Kind.AWARD)
 
 
@@ -234,6 +237,19 @@ class Options:
         else:
             data = _encode("Liquidator", "bid", plan.account, own, plan.fraction, limit, plan.change_id)
         return (Call(c.liquidator, data), *swaps)
+
+    @property
+    def worth(self) -> Worth:
+        """Equity of our own account at the bid price; one scenario will do, for none of them has a say in it."""
+        functions = CONTRACTS["Liquidator"].functions
+        proof = Call(self.settings.contracts.clearing, _encode("Clearing", "healthAt", self.settings.account, BID, 0))
+        return Worth(frozenset(functions[name].selector for name in ("bid", "takeover")), proof)
+
+    def floors(self, decision: Decision) -> tuple[Floor, ...]:
+        """A purchase must add to our equity what the decision asks for, at the prices of the block it is mined in."""
+        if isinstance(decision, Bid | Liquidate) and decision.opportunity.kind in (Kind.BID, Kind.TAKEOVER):
+            return (Floor(self.worth.proof, decision.floor - GRAIN),)
+        return ()
 
     def _commitment(self, decision: Decision, plan: Plan) -> Call:
         """The lowest discount that brings what the strategy wants, hidden."""

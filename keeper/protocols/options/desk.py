@@ -22,6 +22,7 @@ from keeper.units import WAD, mul_down, mul_up
 # Gas in units, measured on the deployed contracts (tests/contracts/test_gas.py keeps them honest).
 FLAG, BID, SWAP, DEPOSIT = 230_000, 420_000, 160_000, 170_000
 FLAG_LEG, MOVED_LEG, MARGIN_LEG = 18_000, 45_000, 45_000
+FLOOR, FLOOR_LEG = 130_000, 12_000  # own equity, read before and after a purchase
 COMMIT, REVEAL, CURE, DUTY, DUTY_LEG = 400_000, 90_000, 260_000, 420_000, 60_000
 SHARE_LEFT: Final = 0.01  # of a price, at least, after our own trades
 MOST: Final = 2**24  # of one transaction
@@ -232,6 +233,7 @@ class Desk:
         return COMMIT + FLAG_LEG * len(pf.legs) + DUTY_LEG * len(self.own.legs)
 
     def bid_gas(self, pf: Portfolio, swaps: int) -> int:
-        """Units a bid takes: legs moved, and initial margin over own and bought legs."""
+        """Units a bid takes: legs moved, initial margin over own and bought legs, own equity before and after."""
         together = len({leg.series for leg in (*pf.legs, *self.own.legs)})
-        return BID + MOVED_LEG * len(pf.legs) + MARGIN_LEG * together + SWAP * swaps
+        read = FLOOR + FLOOR_LEG * (len(self.own.legs) + together)
+        return BID + MOVED_LEG * len(pf.legs) + MARGIN_LEG * together + SWAP * swaps + read
