@@ -293,7 +293,7 @@ class Costs:
     """What an action is expected to cost, in US dollars (wad). Every line is shown by ``explain``."""
 
     gas: int = 0  # at the predicted base fee
-    slippage: int = 0  # selling what was seized, into the pool
+    slippage: int = 0  # selling what was seized, into the pool; or what the protocol charges for doing so
     hedge: int = 0  # bringing the bought delta to zero, into the pool
     crowd: int = 0  # more of that, because others who must sell the same are likely to be there before us
     carry: int = 0  # quoted spread and margin of holding what was bought

@@ -169,10 +169,12 @@ class Assessment:
         h, r, n = self.health, rules or self.rules, len(self.health.equity)
         carried, calls, puts = np.zeros((n, len(r.scenarios.spot))), np.zeros(n), np.zeros(n)
         shorts, doubt, notional = np.zeros(n), np.zeros(n), np.zeros(n)
+        least, most = np.zeros(n), np.zeros(n)  # of delta between two expiries
         for t, positions in terms:
             h.equity[:] += positions @ t.worth
             carried = np.minimum(carried, 0.0) + positions @ t.gain
             h.delta[:, u] += positions @ t.delta
+            least, most = np.minimum(least, h.delta[:, u]), np.maximum(most, h.delta[:, u])
             calls = np.minimum(calls, 0.0) + positions @ t.is_call.astype(np.float64)
             puts = np.minimum(puts, 0.0) + positions @ (~t.is_call).astype(np.float64)
             shorts += np.maximum(-positions, 0.0).sum(axis=1)
@@ -186,7 +188,8 @@ class Assessment:
         h.gross[:] += (notional + units) * price
         loss = self._loss(u, carried, units * price, r.scenarios)
         naked = np.maximum(-calls, 0.0) + np.maximum(-puts, 0.0)
-        both = r.size * (h.delta[:, u] * price) ** 2 / r.depths[u] + price * (r.floor_naked * naked + r.doubt * doubt)
+        reach = np.maximum(np.abs(h.delta[:, u] - least), np.abs(h.delta[:, u] - most))
+        both = r.size * (reach * price) ** 2 / r.depths[u] + price * (r.floor_naked * naked + r.doubt * doubt)
         for q, requirement in enumerate((h.mm, h.im)):
             cut = collateral[:, mine] @ r.haircuts[mine, q] * price
             requirement += r.factor[q] * loss + both + price * shorts * r.floor_gross[q] + cut

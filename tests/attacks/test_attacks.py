@@ -7,12 +7,13 @@ section 4 of the review.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from keeper.protocols.options import auction
-from keeper.protocols.options.params import AuctionParams
+from keeper.protocols.options.params import AuctionParams, ParamSet
 from keeper.protocols.options.risk import Price
 from keeper.units import WAD, wad
 from tests.protocol.conftest import PUT
@@ -285,12 +286,35 @@ def test_13_the_backstop_may_not_take_what_is_still_divisible(house: House) -> N
 
 
 def test_13_nor_more_than_its_share_of_an_epoch(house: House) -> None:
+    """A cap between the requirement of one account and that of two: the second waits for the next epoch."""
     house.govern("Liquidator", "setBackstop", house.who("rival"), True)
-    sunk(house, 1_400.0)
-    house.ripen(p_of(house).t1)
-    assert house.offer("alice").mm < p_of(house).take_per_epoch
-    args = (house.account("alice"), house.account("alice/1"), 10**40, house.change("alice"))
-    assert house.refused("alice", "Liquidator", "takeover", *args) == "Unauthorised"
+    house.give("bob", 60_000)
+    house.ripen(10)
+    house.trade("bob", "whale", [PUT], -6_700)
+    least = house.health("alice").mm
+    house.govern("Params", "propose", capped(house, least * 4 // 3).as_abi())
+    house.govern("Params", "accept", 2)
+    house.fall(1_400.0, 40_000)
+    for name in ("alice", "bob"):
+        house.flag(name)
+    house.ripen(p_of(house).t1 + 30)
+    mm, cap = house.offer("alice").mm, p_of(house).take_per_epoch
+    assert mm < cap < mm + house.offer("bob").mm
+    args = {name: (house.account(name), house.account("rival"), 10**40) for name in ("alice", "bob")}
+    house.do("rival", "Liquidator", "takeover", *args["alice"], house.change("alice"))
+    assert house.refused("rival", "Liquidator", "takeover", *args["bob"], house.change("bob")) == "OverCap"
+    bob = (house.account("bob"), house.account("bob/1"), 10**40, house.change("bob"))
+    assert house.refused("bob", "Liquidator", "takeover", *bob) == "Unauthorised"
+    house.fall(1_400.0, 40_000, seconds=20)
+    later = p_of(house).epoch
+    assert house.refused("rival", "Liquidator", "takeover", *args["bob"], house.change("bob"), later=later) == "Stale"
+    house.skip(house.now + later)
+    house.ripen(p_of(house).grace + 20)
+    assert house.refused("rival", "Liquidator", "takeover", *args["bob"], house.change("bob")) == ""
+
+
+def capped(house: House, usd: int) -> ParamSet:
+    return replace(house.sets, auction=replace(house.sets.auction, take_per_epoch=usd))
 
 
 # ─── 15, 16, 17: edges ────────────────────────────────────────────────────────────────────────────
@@ -359,7 +383,7 @@ def test_19_curing_by_a_wei_and_falling_again_does_not_reset_the_clock(house: Ho
     running = house.state.auction(house.account("alice"))
     assert running is not None
     house.give("alice", 0.000001)
-    assert house.refused("alice", "Liquidator", "cure", house.account("alice")) == "NotYet"
+    assert house.refused("alice", "Liquidator", "cure", house.account("alice")) == "NotRestored"
     house.give("alice", 20_000)
     house.do("alice", "Liquidator", "cure", house.account("alice"))
     house.fall(1_150.0, 40_000, seconds=60)

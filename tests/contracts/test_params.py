@@ -78,11 +78,19 @@ BAD: dict[str, tuple[str, ParamSet]] = {
 }
 
 
+def numbers(value: Any) -> set[int]:
+    """All numbers of a set, those within its words, and the lengths of its lists."""
+    if isinstance(value, int):
+        return {value, value >> 8 & 2**64 - 1, value >> 72 & 2**64 - 1, (value >> 48 & 0xFFFF) * 10**14}
+    return {len(value)}.union(*map(numbers, value))
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_p1_bounds_encode_direction(world: OptionsWorld, name: str) -> None:
     parameter, bad = BAD[name]
     found = refusal(world, "Params", "propose", bad.as_abi())
-    assert found == ("Bounds", (parameter.encode().ljust(32, b"\0"),))
+    assert found and found[0] == "Bounds" and found[1][0] == parameter.encode().ljust(32, b"\0")
+    assert found[1][1] in numbers(bad.as_abi())
 
 
 @pytest.mark.parametrize("make", [local, realistic])
@@ -179,7 +187,8 @@ def test_standing_in_a_phase_equals_the_contract(world: OptionsWorld, pf: Portfo
         ours = standing(world.state.view, pf, world.now, mode)
         theirs, _ = contract_standing(world, pf, mode)
         assert (ours.equity, ours.mm, ours.im, ours.convex, ours.loss) == theirs[:5]
-        assert (ours.worst, ours.underlyings, ours.clamped, ours.stale) == theirs[5:]
+        assert (ours.worst, ours.underlyings, ours.clamped, ours.stale) == theirs[5:9]
+        assert (*ours.exposures, 0, 0) == theirs[10]
 
 
 def test_p2_nobody_is_condemned_in_the_block_of_a_new_set(world: OptionsWorld) -> None:

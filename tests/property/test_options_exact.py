@@ -69,7 +69,8 @@ def test_health_of_any_portfolio_equals_the_contract(
         ours = market.assess(pf)
         theirs = world.assess(pf, mode)
         assert (ours.equity, ours.mm, ours.im, ours.convex, ours.loss) == theirs[:5]
-        assert (ours.worst, ours.underlyings, ours.clamped, ours.stale) == theirs[5:]
+        assert (ours.worst, ours.underlyings, ours.clamped, ours.stale) == theirs[5:9]
+        assert (*ours.exposures, 0, 0) == theirs[10]
         named = market.assess(pf, ours.worst)
         assert (named.equity, named.mm, named.im) == world.assess(pf, mode, ours.worst)[:3]
         assert (named.mm, named.im) == (ours.mm, ours.im)

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from keeper.core import health
-from keeper.model import Kind, Moment
+from keeper.model import Kind
+from keeper.protocols.options import auction
 from keeper.protocols.options.risk import Price
 from keeper.units import WAD, wad
 from tests.protocol.conftest import PUT
+from tests.protocol.test_duties import found, perform
 from tests.worlds.house import EXPIRIES, FOREVER, LIMIT, House, Leg, word, words
 
 pytestmark = pytest.mark.chain
@@ -68,7 +69,9 @@ def test_a4_a_limit_holds_for_negative_prices_too(house: House) -> None:
     o = house.offer("alice")
     assert o.price < 0
     assert house.refused("rival", "Liquidator", "bid", *bid(house, "rival", limit=o.price * 2)) == "PriceAboveLimit"
-    assert house.refused("rival", "Liquidator", "bid", *bid(house, "rival", limit=o.price + o.fee + wad(1))) == ""
+    impact = auction.pressure(house.state, 1, house.health("alice", later=1)).charge(o.fmax, house.now + 1)
+    limit = o.price + o.fee + impact + wad(1)
+    assert house.refused("rival", "Liquidator", "bid", *bid(house, "rival", limit=limit)) == ""
 
 
 def test_a5_a_fresh_sub_account_can_always_buy(house: House) -> None:
@@ -107,26 +110,24 @@ def test_a10_a_bid_that_wants_too_much_is_clipped(house: House) -> None:
     assert house.size("rival", PUT) < 0 and house.size("alice", PUT) < 0
 
 
-def test_a14_an_account_whose_legs_expire_in_its_auction(house: House) -> None:
-    """Nothing is left to sell; it is cured, or its debt is covered, and the keeper goes on."""
-    house.give("alice", 100_000)
-    house.skip(EXPIRIES[2] - 300, (1_350.0, 40_000.0))
-    house.fall(900.0, 40_000, seconds=60)
-    if not house.health("alice", Price.TRIGGER).healthy:
-        house.flag("alice")
+@pytest.mark.parametrize(("spot", "kind"), [(1_450.0, Kind.CURE), (1_150.0, Kind.SOCIALISE)])
+def test_a14_an_account_whose_legs_expire_in_its_auction(house: House, spot: float, kind: Kind) -> None:
+    """Nothing is left to sell: who has something left is cured, a debt is covered; by what the keeper finds to do."""
+    house.skip(EXPIRIES[2] - 400, (spot, 40_000.0))
+    house.fall(spot, 40_000, seconds=120)
+    house.flag("alice")
     house.ripen(EXPIRIES[2] - house.now + 10)
     for name in ("alice", "whale", "small", "tiny"):
         house.do("anyone", "Clearing", "settle", house.account(name))
+    left = house.holds("alice").cash
+    assert house.auctioned("alice") and not house.holds("alice").legs and (left > 0) == (kind is Kind.CURE)
+    buying = bid(house, "rival")
+    assert left < 0 or house.refused("rival", "Liquidator", "bid", *buying) == "NothingToDo"
     house.give("governor", 1.0)  # the adapter's own account
-    at = Moment(house.node.head().number + 1, house.now + 1, 10**9)
-    reports = health.condemned(house.adapter, house.book, at)
-    kinds = {o.kind for o in house.adapter.opportunities(house.book, reports, at)}
-    if house.holds("alice").cash < 0:
-        assert Kind.SOCIALISE in kinds
-    elif house.auctioned("alice"):
-        assert Kind.CURE in kinds
-        house.do("anyone", "Liquidator", "cure", house.account("alice"))
-    assert house.total() == house.backed()
+    perform(house, kind)
+    assert not house.auctioned("alice") and house.holds("alice").cash == max(0, left)
+    assert kind not in found(house)
+    assert 0 <= house.backed() - house.total() <= house.total() // WAD + 10
 
 
 # ─── state ────────────────────────────────────────────────────────────────────────────────────────

@@ -90,14 +90,22 @@ def test_the_queue_leaves_out_whom_the_contract_would_pass_over(house: House) ->
 
 
 def test_a_loss_nobody_is_left_for_is_shared(house: House) -> None:
+    """Every creditor hedges puts of his own with Alice's, and has no more cash than that takes: he is passed over."""
+    for name, held in (("whale", 85.0), ("small", 10.0), ("tiny", 5.0)):
+        house.trade(name, "rival", [(0, EXPIRIES[2], False, 1800.0, -0.9 * held)], -50.0 * held)
+        native = house.holds(name).cash // 10**12 - round(234 * held) * 10**6
+        house.do(name, "Clearing", "withdraw", house.account(name), 0, native, house.who(name))
     sunk(house, 800.0)
-    for name in ("whale", "small", "tiny"):  # nobody may be closed: all are as poor as they may be
-        native = max(0, house.holds(name).cash // 10**12 - 1_000 * 10**6)
-        assert native >= 0
+    assert Kind.DELEVERAGE not in found(house) and Kind.SOCIALISE not in found(house)
     house.fall(800.0, 40_000, seconds=house.params.auction.t1 + house.params.auction.adl_delay)
-    while Kind.DELEVERAGE in found(house):
-        perform(house, Kind.DELEVERAGE)
-    assert not house.auctioned("alice")
+    assert Kind.DELEVERAGE not in found(house)
+    before, index = house.holds("rival").cash, house.state.clearing().index
+    assert house.health("alice").equity < 0
+    perform(house, Kind.SOCIALISE)
+    clearing = house.state.clearing()
+    assert clearing.index < index and house.holds("rival").cash == before * clearing.index // index
+    assert abs(house.health("alice").equity) <= wad(1) and house.size("alice", PUT) == wad(-100)
+    assert Kind.SOCIALISE not in found(house)
 
 
 def test_what_has_expired_is_paid_out_and_a_bare_debt_is_covered(house: House) -> None:
@@ -115,9 +123,9 @@ def test_an_auction_at_its_end_begins_again(house: House) -> None:
     p = house.params.auction
     house.fall(1300.0, 40_000, seconds=p.t1 + p.t2)
     args = (house.account("alice"), house.health("alice").worst)
-    assert house.refused("keeper", "Liquidator", "restart", *args) == ""
     before = house.state.auction(house.account("alice"))
-    house.do("keeper", "Liquidator", "restart", *args)
+    perform(house, Kind.RESTART)
+    assert Kind.RESTART not in found(house)
     after = house.state.auction(house.account("alice"))
     assert before is not None and after is not None and after.since > before.since and after.spent == before.spent
     assert house.offer("alice").rho < wad("0.02")

@@ -165,6 +165,31 @@ def test_a_close_out_takes_its_share_of_every_leg_exactly(house: House) -> None:
     assert house.size("alice", PUT) + house.size("whale", PUT) + house.size("tiny", PUT) == 0
 
 
+def test_a_close_out_follows_the_queue_and_nobody_gains_by_the_choice(house: House) -> None:
+    """Those first whose equity depends most on it; whoever is chosen has what a bidder would, his fee included."""
+    sunk(house, 1400.0)
+    house.ripen(house.params.auction.t1)
+    account, p = house.account("alice"), house.params.auction
+    queue = ["tiny", "small", "whale"]
+    both = sorted(house.account(name) for name in queue)
+    assert by_score(house, ["whale", "small", "tiny"]) == queue
+    order = [(SERIES, both.index(house.account(name))) for name in queue]
+    wrong = [order[1], order[0], order[2]]
+    assert house.refused("keeper", "Waterfall", "closeOut", account, both, wrong) == "NotSorted"
+    assert house.refused("keeper", "Waterfall", "closeOut", account, both, order[:2]) == "NotClosed"
+    for names in (["whale"], queue):
+        with house.undone():
+            h = house.health("alice", later=1)
+            f = auction.fmax(h.equity, h.mm, h.convex, p.rho1, p)
+            ids = sorted(house.account(n) for n in names)
+            before = sum(house.health(n, later=1).equity for n in names)
+            steps = [(SERIES, ids.index(house.account(n))) for n in names]
+            house.do("whale", "Waterfall", "closeOut", account, ids, steps)
+            gained = sum(house.health(n).equity for n in names) - before
+            bid = f * (WAD - p.fee) // WAD * p.rho1 // WAD * h.mm // WAD
+            assert gained - bid <= f * p.fee // WAD * p.rho1 // WAD * h.mm // WAD + wad(1)
+
+
 # ─── shared loss ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -61,7 +61,7 @@ def _naked_strikes(t: Term) -> float:
 
 
 def size(m: Market, delta: float, rules: Rules) -> Iterator[Line]:
-    """factor x^2 / depth, at most ``most`` x, for x = |delta| spot"""
+    """factor x^2 / depth, at most ``most`` x, for x = |delta| spot; see ``Scanning.reach``"""
     if rules.size is not None and (depth := of(rules.size.depth, m.name)) is not None:
         exposure = abs(delta * m.spot)
         most = rules.size.most * exposure if rules.size.most is not None else inf

@@ -29,10 +29,11 @@ class _Assessment:
 
     def result(self, trusted: float | None) -> Result:
         marks = (_both("cash", self.book.cash), *(line for one in self.markets for line in _marks(one)))
-        required = tuple(line for line in self._requirements() if line.mm or line.im)
+        required = [line for line in self._requirements() if line.mm or line.im]
+        required += self._at_least(required)
         greeks = tuple(_greeks(one) for one in self.markets if one.market.name)
         scans, notes = tuple(self.scans), self.book.notes
-        return Result(self.rules.name, marks, required, scans, greeks, self._factor, notes, trusted)
+        return Result(self.rules.name, marks, tuple(required), scans, greeks, self._factor, notes, trusted)
 
     @cached_property
     def markets(self) -> list[Scanning]:
@@ -53,9 +54,16 @@ class _Assessment:
             yield from charges.doubt(one.market, self.rules)
             yield from charges.lost_peg(one.market, lost, self.rules)
 
+    def _at_least(self, required: list[Line]) -> Iterator[Line]:
+        """Scenarios that are wider initially are not worse for every book: the initial margin is then the other one."""
+        if any(mm != im for mm, im in (one.market.stress for one in self.markets)):
+            less = sum(line.mm for line in required) - sum(line.im for line in required)
+            if less < 0:
+                yield Line("initial at least maintenance", 0.0, less)
+
     def _charges(self, one: Scanning) -> Iterator[Line]:
         yield from charges.static(one.market, self.rules)
-        yield from charges.size(one.market, one.delta, self.rules)
+        yield from charges.size(one.market, one.reach, self.rules)
 
     # ── the loss ──
 

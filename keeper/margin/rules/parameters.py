@@ -213,7 +213,8 @@ class Haircut(Levy):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """factor x^2 / depth, at most ``most`` x, for x = |delta| spot: large positions cost more.
+    """factor x^2 / depth, at most ``most`` x, for x = |delta| spot: large positions cost more. Where gains are carried
+    over expiries, an early delta does not hide a later one either.
 
     ``depth`` in US dollars by underlying.
     """

@@ -101,6 +101,15 @@ class Scanning:
         linear = self._exposure / m.spot if m.spot else 0.0
         return linear + sum(v.spot_delta for v in self.terms) + sum(one.size * one.delta for one in m.arrays)
 
+    @property
+    def reach(self) -> float:
+        """The largest delta that is left after any number of the earliest expiries, where early ones hide no later."""
+        left, largest = self.delta, abs(self.delta)
+        for v in self.terms if self.rules.fold == Fold.CARRY else ():
+            left -= v.spot_delta
+            largest = max(largest, abs(left))
+        return largest
+
 
 def scan(name: str, together: Sequence[Scanning], offset: float, rules: Rules) -> Scan:
     """The worst scenario of markets that are scanned together; gains count ``offset`` against other's losses."""

@@ -44,19 +44,24 @@ def _add(h: Health, rows: Array, b: Slice, t: Table, lot: float, units: Floats) 
     price, size = t.inputs.prices[u], b.lots * lot
     carried, calls, puts = np.zeros((len(b), t.gain.shape[1])), np.zeros(len(b)), np.zeros(len(b))
     worth, delta, doubt = np.zeros(len(b)), np.zeros(len(b)), np.zeros(len(b))
+    least, most = np.zeros(len(b)), np.zeros(len(b))  # of delta between two expiries
     for k in range(b.series.shape[1]):
         n, i, begins = size[:, k], b.series[:, k], (b.first >> k & 1).astype(bool)
         is_call = t.inputs.is_call[i]
+        least = np.where(begins, np.minimum(least, delta), least)
+        most = np.where(begins, np.maximum(most, delta), most)
         carried = np.where(begins[:, None], np.minimum(carried, 0.0), carried) + n[:, None] * t.gain[i]
         calls = np.where(begins, np.minimum(calls, 0.0), calls) + n * is_call
         puts = np.where(begins, np.minimum(puts, 0.0), puts) + n * ~is_call
         worth, delta, doubt = worth + n * t.worth[i], delta + n * t.delta[i], doubt + np.abs(n) * t.doubt[i]
+    least, most = np.minimum(least, delta), np.maximum(most, delta)
     value, delta = units * price, delta + units
+    reach = np.maximum(np.abs(delta - least), np.abs(delta - most))
     losses = np.maximum(0.0, -(np.minimum(carried, 0.0) + value[:, None] * t.moves[u])) * r.scenarios.weight
     losses = np.where(value[:, None] != 0, losses, np.maximum(0.0, -carried) * r.scenarios.weight)
     naked, shorts = np.maximum(-calls, 0.0) + np.maximum(-puts, 0.0), np.maximum(-size, 0.0).sum(axis=1)
     depths = np.append(r.depths, np.full(len(t.moves) - len(r.depths), np.inf))
-    both = r.size * (delta * price) ** 2 / depths[u] + price * (r.floor_naked * naked + r.doubt * doubt)
+    both = r.size * (reach * price) ** 2 / depths[u] + price * (r.floor_naked * naked + r.doubt * doubt)
     cuts = np.array([_cut(t, under) for under in range(len(t.moves))])[u]
     np.add.at(h.equity, rows, worth + value)
     np.add.at(h.gross, rows, (np.abs(size).sum(axis=1) + units) * price)

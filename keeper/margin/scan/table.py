@@ -107,10 +107,9 @@ class Lanes:
 
     @cached_property
     def four(self) -> Singles:
-        """``pair``, padded to the four lanes of a small vector."""
-        wide = np.zeros((len(self.pair), 4), np.float32)
-        wide[:, :2] = self.pair
-        return wide
+        """(R, 4): worth, delta, delta, -delta: the last two are folded over expiries."""
+        worth, delta = self.pair.T
+        return np.stack([worth, delta, delta, -delta], axis=1)
 
 
 Value = Callable[[Inputs, Rules, Floats], Term]  # the rows to value, (K,), with moves (U, S)

@@ -202,7 +202,7 @@ class Options:
                 own = merge(own, o.plan.bought)
             if o.kind in BUYS:
                 slice_ = cut(desk.portfolio(o.plan.account), o.plan.fraction)
-                price = mul_up(o.evidence["price"] + o.evidence["fee"], o.plan.fraction)
+                price = mul_up(o.evidence["price"] + o.evidence["fee"], o.plan.fraction) + o.costs.slippage
                 own = merge(merge(own, slice_), Portfolio(-price, ()))
         h = desk.market(Price.INITIAL).assess(own)
         return h.equity - h.im - self.settings.reserve
@@ -230,7 +230,8 @@ class Options:
         if kind is Kind.HEDGE:
             return swaps
         assert not isinstance(decision, Hedge)
-        limit = plan.worth - div_up(decision.floor, plan.fraction)
+        # What the contract charges for the delta is part of the costs in the floor, and of what the limit is held to.
+        limit = plan.worth - div_up(decision.floor - decision.opportunity.costs.slippage, plan.fraction)
         own = self.settings.account
         if kind is Kind.TAKEOVER:
             data = _encode("Liquidator", "takeover", plan.account, own, limit, plan.change_id)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from keeper.protocols.options import oracle
-from keeper.protocols.options.maths import sqrt
+from keeper.protocols.options.maths import exp_wad, sqrt
 from keeper.protocols.options.params import AuctionParams
-from keeper.protocols.options.records import Auction, Caps, State
+from keeper.protocols.options.records import Auction, Caps, Flow, State
 from keeper.protocols.options.risk import Health
-from keeper.units import WAD, mul_up
+from keeper.units import WAD, div_trunc, mul_down, mul_up
 
 MAX_AGE: Final = 2**23 - 1  # seconds that ``lib/Auction.sol`` knows an auction's clock to have begun before the flag
 WIDTH: Final = 36  # bits per underlying of ``Clocks``: counts 1 | live seconds 22 | messages 13
@@ -36,6 +36,39 @@ class Offer:
     def total(self) -> int:
         """What a bidder pays for everything."""
         return self.price + self.fee
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """What the delta of an account costs its buyers, on top of what was sold before: ``Liquidator._impact``."""
+
+    params: AuctionParams
+    depths: tuple[int, ...]  # usd
+    exposures: tuple[int, ...]  # usd, of the whole account
+    flows: tuple[Flow, ...]
+
+    def charge(self, fraction: int, now: int) -> int:
+        """Usd, for a slice bought at ``now``: for each underlying impact ((F + e)^2 - F^2) / depth, at least 0."""
+        if not self.params.impact:
+            return 0
+        each = zip(self.depths, self.exposures, self.flows, strict=True)
+        return sum(self._one(depth, mul_down(whole, fraction), flow, now) for depth, whole, flow in each)
+
+    def _one(self, depth: int, e: int, flow: Flow, now: int) -> int:
+        grown = e * (2 * flow_at(flow, self.params.impact_time, now) + e)
+        return -(-grown * self.params.impact // (depth * WAD)) if grown > 0 else 0
+
+
+def flow_at(flow: Flow, fade: int, now: int) -> int:
+    """``Liquidator.flowAt``: what is left at ``now`` of the delta that was sold, usd."""
+    return div_trunc(flow.usd * exp_wad(-((now - flow.time) * WAD // fade)), WAD) if flow.usd else 0
+
+
+def pressure(state: State, version: int, h: Health) -> Pressure:
+    """Of an account in auction under a parameter set."""
+    p = state.params(version)
+    flows = tuple(state.flow(u) for u in range(len(h.exposures)))
+    return Pressure(p.auction, p.risk.depths, h.exposures, flows)
 
 
 def rho_at(p: AuctionParams, t: int) -> int:

@@ -24,6 +24,7 @@ from keeper.protocols.options.records import (
     Asset,
     Auction,
     Caps,
+    Flow,
     Pool,
     Push,
     State,
@@ -195,7 +196,7 @@ def closed(state: State, log: Log, ref: BlockRef) -> Changes:
 
 def sold(state: State, log: Log, ref: BlockRef) -> Changes:
     account, bidder = (int.from_bytes(topic) for topic in log.topics[1:3])
-    names = ("takeover", "fraction", "rho", "price", "fee", "equity", "mm")
+    names = ("takeover", "fraction", "rho", "price", "fee", "equity", "mm", "impact")
     amounts = {name: words.sint(log.data, i) for i, name in enumerate(names)}
     auction = state.auction(account)
     if auction is not None:
@@ -204,6 +205,10 @@ def sold(state: State, log: Log, ref: BlockRef) -> Changes:
         yield put(state, Key("caps", 0), replace(caps, taken=taken))
     amounts["bidder"] = bidder
     yield Fact("sold", Key("account", account), owner_of(bidder), log.tx_hash, amounts)
+
+
+def flowed(state: State, log: Log, ref: BlockRef) -> Changes:
+    yield put(state, Key("flow", int.from_bytes(log.topics[1])), Flow(ref.timestamp, words.sint(log.data, 0)))
 
 
 def _epoch(state: State, auction: Auction, ref: BlockRef) -> Caps:
@@ -256,6 +261,7 @@ HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
             "Closed": closed,
             "Sold": sold,
             "FundSpent": fund_spent,
+            "Flowed": flowed,
             "Backstop": backstop,
         },
         "Sealed": aftermath.SEALED,

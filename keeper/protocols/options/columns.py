@@ -276,9 +276,19 @@ class Columns:
         made = self.table(state, at, mode)
         units = {row: market.units(amounts, self._collaterals) for row, amounts in self.store.pledged.items()}
         h = exact.assess(self.store.dollars(), list(self._laid()), made, IN_CONTRACTS, units)
+        if mode == Price.INITIAL and self._widened(state, at):  # wider moves are not worse for every book
+            np.maximum(h.im, self.assess(state, at, Price.BID).mm, out=h.im)
         for row in self._refused(made):
             h.equity[row] = h.mm[row] = h.im[row] = np.nan
         return h
+
+    def _widened(self, state: State, at: Moment) -> bool:
+        params = state.params(state.version()).risk
+        both = (
+            [market.stretch(state, u, at, mode, params.stress_cap) for u in range(len(params.depths))]
+            for mode in (Price.INITIAL, Price.BID)
+        )
+        return next(both) != next(both)
 
     def greeks(self, state: State, at: Moment, mode: Price = Price.SPOT) -> Mapping[str, Array]:
         """Of every account, (rows, U) each, as ``Table.greeks`` has them; their sums are those of the whole book."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from keeper.protocols.options.maths import density, ln_wad, value
 from keeper.protocols.options.normal import ONE, SCALE
 from keeper.protocols.options.records import Leg, series_of
-from keeper.protocols.options.risk import Components, Market, Portfolio, sigma
+from keeper.protocols.options.risk import Components, Market, Portfolio
+from keeper.protocols.options.shocks import sigma
 from keeper.units import WAD, div_trunc, mul_down
 
 MIN_W = 10**9  # below it an option has neither gamma nor vega

@@ -10,12 +10,14 @@ from typing import Final
 
 from keeper.margin import black76
 from keeper.model import Capital, Costs, Moment, Needs
+from keeper.protocols.options import auction
 from keeper.protocols.options.auction import Offer
 from keeper.protocols.options.hedge import Swap, crowded, plan_swap
 from keeper.protocols.options.maths import ln_wad
 from keeper.protocols.options.records import State, series_of
-from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio, sigma
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio
 from keeper.protocols.options.settings import Settings
+from keeper.protocols.options.shocks import sigma
 from keeper.protocols.options.slices import cut, merge
 from keeper.units import WAD, mul_down, mul_up
 
@@ -112,16 +114,21 @@ class Desk:
 
     # ── what more would cost ──
 
-    def with_slice(self, pf: Portfolio, fraction: int, offer: Offer) -> Health:
+    def impact(self, h: Health, version: int, fraction: int) -> int:
+        """What the delta of a slice costs us, whatever we do with it: ``auction.Pressure``."""
+        return auction.pressure(self.state, version, h).charge(fraction, self.at.timestamp)
+
+    def with_slice(self, pf: Portfolio, fraction: int, offer: Offer, impact: int = 0) -> Health:
         """The own account after a bid, as the contract will check it."""
-        paid = Portfolio(-mul_up(offer.price, fraction) - mul_up(offer.fee, fraction), ())
+        paid = Portfolio(-mul_up(offer.price, fraction) - mul_up(offer.fee, fraction) - impact, ())
         return self.market(Price.INITIAL).assess(merge(merge(self.own, cut(pf, fraction)), paid))
 
-    def affordable(self, pf: Portfolio, offer: Offer, least: int) -> tuple[int, Health]:
+    def affordable(self, pf: Portfolio, offer: Offer, least: int, pressure: auction.Pressure) -> tuple[int, Health]:
         """(share of ``offer.fmax`` that leaves margin and reserve: 1, 1/2, 1/4 ... or 0, wad; own health with it)."""
         share = WAD
         while offer.fmax * share // WAD >= least:
-            h = self.with_slice(pf, offer.fmax * share // WAD, offer)
+            fraction = offer.fmax * share // WAD
+            h = self.with_slice(pf, fraction, offer, pressure.charge(fraction, self.at.timestamp))
             if h.equity - h.im >= self.settings.reserve:
                 return share, h
             share //= 2
@@ -195,12 +202,20 @@ class Desk:
         return crowded(pool, swap, ahead, self.market().price(u), assets[u + 1], assets[0], self.settings.tolerance)
 
     def costs(
-        self, pf: Portfolio, fraction: int, after: Health, swaps: Sequence[Swap], gas: int, account: int
+        self,
+        pf: Portfolio,
+        fraction: int,
+        after: Health,
+        swaps: Sequence[Swap],
+        gas: int,
+        account: int,
+        impact: int = 0,
     ) -> Costs:
         """Of holding ``fraction`` of an account's portfolio once it is ours (``after``), and of getting there."""
         margin, fee = max(0, after.im - self.health.im), self.gas(gas)
         return Costs(
             gas=fee,
+            slippage=impact,
             hedge=sum(max(0, swap.cost) for swap in swaps),
             crowd=self.crowd(swaps, account),
             carry=mul_up(self._spreads(pf), fraction) + mul_up(margin, self.settings.capital),

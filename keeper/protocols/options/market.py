@@ -17,7 +17,7 @@ from keeper.protocols.options.listing import Listing
 from keeper.protocols.options.params import RiskParams
 from keeper.protocols.options.plain import LOT
 from keeper.protocols.options.records import Series, State
-from keeper.protocols.options.risk import Price, clamp_price
+from keeper.protocols.options.shocks import Price, clamp_price
 from keeper.units import BPS, WAD
 
 

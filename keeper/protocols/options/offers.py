@@ -9,7 +9,7 @@ from typing import Any
 
 from keeper.model import Costs, HealthReport, Key, Kind, Needs, Opportunity, Reason
 from keeper.protocols.options import auction
-from keeper.protocols.options.auction import Offer
+from keeper.protocols.options.auction import Offer, Pressure
 from keeper.protocols.options.curve import DutchCurve
 from keeper.protocols.options.desk import DEPOSIT, FLAG, FLAG_LEG, MARGIN_LEG, SWAP, Desk
 from keeper.protocols.options.hedge import Swap
@@ -73,8 +73,9 @@ def _flag(desk: Desk, report: HealthReport) -> Opportunity:
     if desk.state.ramp().growth(desk.at.timestamp):  # the set before must condemn it too, in all its scenarios
         gas += MARGIN_LEG * len(pf.legs)
     swaps = desk.hedges(_scaled(h, offer.fmax))
-    after = desk.with_slice(pf, offer.fmax, offer)
-    costs = desk.costs(pf, offer.fmax, after, swaps, gas + desk.bid_gas(pf, len(swaps)), account)
+    impact = desk.impact(h, desk.state.version(), offer.fmax)
+    after = desk.with_slice(pf, offer.fmax, offer, impact)
+    costs = desk.costs(pf, offer.fmax, after, swaps, gas + desk.bid_gas(pf, len(swaps)), account, impact)
     record = desk.state.account(account)
     return Opportunity(
         id=opportunity_id(Kind.FLAG, account, record.change_id if record else 0),
@@ -139,6 +140,13 @@ class Sale:
     opens: int  # timestamp at which the delay before the first bid is over
     open: bool  # it is, and enough prices were published
 
+    def pressure(self, desk: Desk) -> Pressure:
+        return auction.pressure(desk.state, self.running.version, self.health)
+
+    def impact(self, desk: Desk, fraction: int) -> int:
+        """What the delta of a slice costs now, usd."""
+        return desk.impact(self.health, self.running.version, fraction)
+
 
 def running(desk: Desk) -> list[Sale]:
     """Every auction but one of our own account."""
@@ -175,7 +183,7 @@ def _bid(desk: Desk, s: Sale) -> Opportunity:
         return offered(desk, s, Kind.BID, offer, 0, opens, refusal)
     if not offer.fmax:
         return offered(desk, s, Kind.BID, offer, 0, opens, Reason.NOT_UNDERWATER)
-    share, after = desk.affordable(s.pf, offer, s.params.min_slice)
+    share, after = desk.affordable(s.pf, offer, s.params.min_slice, s.pressure(desk))
     if not share:
         return offered(desk, s, Kind.BID, offer, 0, opens, Reason.CAPITAL_RESERVED)
     curve = DutchCurve(s.health, s.params, s.fund_left, desk.at.timestamp - s.live, share)
@@ -194,7 +202,7 @@ def _takeover(desk: Desk, s: Sale) -> Opportunity:
         refusal = Reason.BID_ABOVE_CAP
     if refusal is not None:
         return offered(desk, s, Kind.TAKEOVER, offer, 0, opens, refusal)
-    after = desk.with_slice(s.pf, WAD, offer)
+    after = desk.with_slice(s.pf, WAD, offer, s.impact(desk, WAD))
     if after.equity - after.im < desk.settings.reserve:
         return offered(desk, s, Kind.TAKEOVER, offer, 0, opens, Reason.CAPITAL_RESERVED)
     return offered(desk, s, Kind.TAKEOVER, offer, WAD, opens, None, after)
@@ -223,7 +231,7 @@ def offered(
     if after is not None:
         swaps = desk.hedges(_scaled(s.health, fraction))
         gas = desk.bid_gas(s.pf, len(swaps))
-        costs = desk.costs(s.pf, fraction, after, swaps, gas, s.account)
+        costs = desk.costs(s.pf, fraction, after, swaps, gas, s.account, s.impact(desk, fraction))
         needs = desk.needs(s.pf, fraction, after, swaps, gas)
     return Opportunity(
         id=opportunity_id(kind, s.account, s.running.flagged_at, change_id),

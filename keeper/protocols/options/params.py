@@ -17,7 +17,8 @@ SET_TYPE: Final = (
     "((uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
     "uint256[],uint256[],uint256[]),"
     "(uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
-    "uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256))"
+    "uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,uint256,"
+    "uint256,uint256))"
 )
 
 
@@ -129,6 +130,8 @@ class AuctionParams:
     adl_delay: int  # live seconds
     min_account: int  # usd
     reserve_share: int
+    impact: int  # at least the pool's share in the published price
+    impact_time: int  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +229,8 @@ def realistic(depths: tuple[int, ...]) -> ParamSet:
         adl_delay=1_800,
         min_account=wad(2_000),
         reserve_share=wad("0.25"),
+        impact=wad("0.1"),
+        impact_time=600,
     )
     return ParamSet(risk, auction)
 
@@ -251,5 +256,6 @@ def local(depths: tuple[int, ...]) -> ParamSet:
             reveal_time=4,
             adl_delay=180,
             min_account=0,
+            impact_time=60,
         ),
     )

@@ -15,6 +15,7 @@ clearing   0                         Clearing: insurance, loss index, assets
 queue      account                   Queue: an insolvency that has begun
 insolvent  account                   int, requirement while in auction with E < 0, usd
 caps       0                         Caps: what the epoch has used
+flow       underlying                Flow: delta that liquidations have sold
 pool       underlying                Pool
 push       underlying                tuple of Push, our own recent trades in that pool
 backstop   address                   True
@@ -144,6 +145,13 @@ class Caps:
     taken: int = 0  # usd of requirement
 
 
+class Flow(NamedTuple):
+    """``Liquidator.Flow``."""
+
+    time: int
+    usd: int  # signed
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     base: int  # reserve, native units
@@ -242,6 +250,9 @@ class State:
 
     def caps(self) -> Caps:
         return cast("Caps | None", self._one("caps")) or Caps()
+
+    def flow(self, underlying: int) -> Flow:
+        return cast("Flow | None", self._one("flow", underlying)) or Flow(0, 0)
 
     def pool(self, underlying: int) -> Pool | None:
         return cast("Pool | None", self._one("pool", underlying))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from itertools import groupby
 from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -17,22 +16,13 @@ from keeper.ports import View
 from keeper.protocols.options import oracle
 from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt, value
 from keeper.protocols.options.normal import ONE, SCALE
-from keeper.protocols.options.params import RiskParams, Scenario, Shock
+from keeper.protocols.options.params import RiskParams, Shock
 from keeper.protocols.options.records import Account, Clearing, Leg, State, series_of
-from keeper.units import BPS, WAD, YEAR, clamp, div_trunc, mul_down, mul_up
+from keeper.protocols.options.shocks import Move, Term, clamp_price, sigma, stretched, vol_slope
+from keeper.protocols.options.shocks import Price as Price
+from keeper.units import BPS, WAD, YEAR, div_trunc, mul_down, mul_up
 
-SIGMA_MIN: Final = WAD // 20
-SIGMA_MAX: Final = 5 * WAD
 ALL: Final = None  # every scenario
-DAYS_30: Final = 30 * 86_400
-DEEPEST: Final = -99 * WAD // 100  # a stretched fall stops here
-
-
-class Price(IntEnum):
-    SPOT = 0
-    TRIGGER = 1
-    BID = 2
-    INITIAL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +60,12 @@ class Health:
     underlyings: int
     clamped: bool
     stale: bool
-    deltas: tuple[int, ...] = ()  # units of each underlying, collateral included; not on chain
+    exposures: tuple[int, ...] = ()  # delta x price of each underlying, collateral included
+    deltas: tuple[int, ...] = ()  # in units; not on chain
 
     @property
     def healthy(self) -> bool:
         return self.equity >= self.mm
-
-
-class Move(NamedTuple):
-    """The price move of one scenario, wad, and ln(1 + move)."""
-
-    by: int
-    ln: int
 
 
 class Components(NamedTuple):
@@ -93,21 +77,6 @@ class Components(NamedTuple):
     vega: int
     remainder: int
     worst: int
-
-
-class Term(NamedTuple):
-    """What all series of one expiry share; see ``Risk.Term``."""
-
-    forward: int
-    discount: int
-    open: int
-    root_t: int
-    smile: oracle.SmileNow
-    confidence: int
-    forwards: tuple[int, ...]
-    lns: tuple[int, ...]
-    factors: tuple[int, ...]
-    addends: tuple[int, ...]
 
 
 class Valued(NamedTuple):
@@ -125,6 +94,8 @@ class _Book:
     carried: list[int]
     worth: int = 0
     delta: int = 0
+    least: int = 0  # of delta between two expiries, 0 included
+    most: int = 0
     calls: int = 0
     puts: int = 0
     shorts: int = 0
@@ -143,6 +114,7 @@ class Market:
     _moves: dict[int, tuple[Move, ...]] = field(default_factory=dict)
     _terms: dict[tuple[int, int], Term] = field(default_factory=dict)
     _values: dict[int, Valued] = field(default_factory=dict)
+    _usual: Market | None = None
 
     def price(self, underlying: int) -> int:
         """The clamped price, wad."""
@@ -193,6 +165,17 @@ class Market:
         stress = oracle.stress(feed, self.now, self.state.config())
         return min(stress.at_once if self.mode == Price.INITIAL else stress.eased, self.params.stress_cap)
 
+    def widened(self, underlying: int) -> bool:
+        """Whether initial margin is asked for scenarios wider than those of maintenance."""
+        return self._stretch(underlying) > self.usual._stretch(underlying)
+
+    @property
+    def usual(self) -> Market:
+        """The same, as maintenance sees it."""
+        if self._usual is None:
+            self._usual = Market(self.state, self.params, self.now, Price.BID)
+        return self._usual
+
     def _shocks(
         self, moves: Sequence[Move], forward: int, moving: int, root_t: int, left: int
     ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -230,7 +213,7 @@ class Market:
     def assess(self, pf: Portfolio, named: int | None = ALL) -> Health:
         """``Risk.assess``. ``named``: None for all scenarios, or one scenario index per underlying, a byte each."""
         equity, mm, im, convex, loss, worst, used, clamped, stale = pf.cash, 0, 0, 0, 0, 0, 0, False, False
-        deltas = []
+        deltas, exposures = list[int](), list[int]()
         by_underlying = {u: tuple(legs) for u, legs in groupby(pf.legs, lambda leg: leg.series >> 112)}
         if by_underlying.keys() - range(len(self.params.depths)):
             raise LookupError("unknown underlying")
@@ -238,6 +221,7 @@ class Market:
             legs, units = by_underlying.get(u, ()), self.collateral(pf, u)
             if not legs and not units:
                 deltas.append(0)
+                exposures.append(0)
                 continue
             price, quote = self._price(u)
             scenarios = range(len(self.params.scenarios)) if named is ALL else (named >> 8 * u & 0xFF,)
@@ -245,7 +229,7 @@ class Market:
             value_ = mul_down(units, price)
             equity += book.worth + value_
             lost, at = self._loss(book, self.moves(u), value_, scenarios)
-            size = self._size(u, abs(book.delta + units), price)
+            size = self._size(u, reach(book, units), price)
             both = size + self._shared(book, price)
             shorts = mul_up(book.shorts, price)
             cut_mm, cut_im = self._haircuts(pf, u, price)
@@ -254,7 +238,11 @@ class Market:
             convex, loss, worst, used = convex + size, loss + lost, worst | at << 8 * u, used | 1 << u
             clamped, stale = clamped or price != quote.spot, stale or quote.stale
             deltas.append(book.delta + units)
-        return Health(equity, mm, im, convex, loss, worst, used, clamped, stale, tuple(deltas))
+            exposures.append(mul_down(book.delta + units, price))
+        if self.mode == Price.INITIAL and any(used >> u & 1 and self.widened(u) for u in range(len(deltas))):
+            im = max(im, self.usual.assess(pf, named).mm)  # wider moves are not worse for every book
+        sums = (equity, mm, im, convex, loss, worst, used, clamped, stale)
+        return Health(*sums, exposures=tuple(exposures), deltas=tuple(deltas))
 
     def loss(self, pf: Portfolio, underlying: int, scenario: int) -> int:
         """The weighted loss of one underlying in one scenario, usd."""
@@ -285,6 +273,7 @@ class Market:
             b.worth += mul_down(worth, t.discount)
             b.carried = [min(c, 0) + mul_down(g, t.discount) for c, g in zip(b.carried, gained, strict=True)]
             b.calls, b.puts = min(b.calls, 0) + calls, min(b.puts, 0) + puts
+            b.least, b.most = min(b.least, b.delta), max(b.most, b.delta)
         return b
 
     def _loss(self, b: _Book, moves: Sequence[Move], collateral: int, scenarios: Sequence[int]) -> tuple[int, int]:
@@ -333,6 +322,12 @@ class Market:
         return mm, im
 
 
+def reach(b: _Book, units: int) -> int:
+    """``Risk._reach``: the largest delta there is, now or once some of the expiries are over."""
+    delta = b.delta + units
+    return max(abs(delta - b.least), abs(delta - b.most))
+
+
 def standing(view: View, pf: Portfolio, now: int, mode: Price, named: int | None = ALL) -> Health:
     """``Risk.standing``: the current set, or the one before where that is kinder while it is phased out."""
     state = State(view)
@@ -360,36 +355,3 @@ def market(view: View, version: int, now: int, mode: Price) -> Market:
 
 
 _MARKETS: WeakKeyDictionary[View, dict[tuple[bytes, int, int, Price], Market]] = WeakKeyDictionary()
-
-
-def clamp_price(quote: oracle.Prices, mode: Price, p: RiskParams) -> int:
-    """``Risk.price``: spot, limited to a band around a mark."""
-    if mode == Price.SPOT:
-        return quote.spot
-    mark, band = (quote.slow, p.trigger_band) if mode == Price.TRIGGER else (quote.fast, p.bid_band)
-    return clamp(quote.spot, mark * (WAD - band) // WAD, mark * (WAD + band) // WAD)
-
-
-def stretched(s: Scenario, factor: int) -> Move:
-    """``Risk._stretch``."""
-    if factor == WAD:
-        return Move(s.spot * 10**14, s.ln)
-    move = max(DEEPEST, div_trunc(s.spot * 10**14 * factor, WAD))
-    return Move(move, ln_wad(WAD + move))
-
-
-def vol_slope(p: RiskParams, left: int) -> int:
-    """``Risk.volSlope``: (30 days / t)^power, wad."""
-    t = max(left, p.vol_days_floor)
-    power = p.vol_power_short if t <= DAYS_30 else p.vol_power_long
-    return exp_wad(div_trunc(ln_wad(DAYS_30 * WAD // t) * power, WAD))
-
-
-def sigma(t: Term, ln: int) -> int:
-    """``Risk._sigma``: atm + skew x + curv x^2 within [SIGMA_MIN, SIGMA_MAX], x = ln(K / F) / sqrt(t)."""
-    if not t.root_t:
-        return 0
-    x = div_trunc(-ln * WAD, t.root_t)
-    s = t.smile
-    raw = s.atm + div_trunc(s.skew * x, WAD) + div_trunc(s.curv * div_trunc(x * x, WAD), WAD)
-    return clamp(raw, SIGMA_MIN, SIGMA_MAX)

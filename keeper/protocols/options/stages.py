@@ -37,14 +37,15 @@ def _commit(desk: Desk, s: Sale) -> Opportunity:
     p, bond = s.params, mul_up(s.health.mm, s.params.bond)
     terms = Terms(s.health, p, s.fund_left, 0)
     offer = terms.offer(p.rho_sealed)
-    share, after = desk.affordable(s.pf, offer, p.min_slice)
+    share, after = desk.affordable(s.pf, offer, p.min_slice, s.pressure(desk))
     terms = replace(terms, share=share)
     refusal = s.refusal
     if refusal is None and (not share or after.equity - after.im - bond < desk.settings.reserve):
         refusal = Reason.CAPITAL_RESERVED
     fraction, gas = terms.most(p.rho_sealed), desk.commit_gas(s.pf)
     swaps = desk.hedges([mul_down(delta, fraction) for delta in s.health.deltas])
-    costs = desk.costs(s.pf, fraction, after, swaps, gas + REVEAL + desk.bid_gas(s.pf, len(swaps)), s.account)
+    gas_ = gas + REVEAL + desk.bid_gas(s.pf, len(swaps))
+    costs = desk.costs(s.pf, fraction, after, swaps, gas_, s.account, s.impact(desk, fraction))
     return Opportunity(
         id=opportunity_id(Kind.COMMIT, s.account, s.running.flagged_at),
         protocol=NAME,
@@ -67,7 +68,8 @@ def _reveal(desk: Desk, s: Sale, mine: SealedBid, secret: bytes) -> Opportunity:
     rho, most = sealed.read_note(secret, s.account, flagged_at, mine.note)
     offer = Terms(s.health, s.params, s.fund_left, 0).offer(rho)
     fraction = min(most, offer.fmax)
-    after = desk.with_slice(s.pf, fraction, offer)
+    impact = s.impact(desk, fraction)
+    after = desk.with_slice(s.pf, fraction, offer, impact)
     swaps = desk.hedges([mul_down(delta, fraction) for delta in s.health.deltas])
     args = (s.account, mine.bidder, rho, most, sealed.salt(secret, s.account, flagged_at))
     return Opportunity(
@@ -77,7 +79,7 @@ def _reveal(desk: Desk, s: Sale, mine: SealedBid, secret: bytes) -> Opportunity:
         kind=Kind.REVEAL,
         at=desk.at,
         gain=mul_down(offer.equity - offer.total, fraction),
-        costs=desk.costs(s.pf, fraction, after, swaps, REVEAL + desk.bid_gas(s.pf, len(swaps)), s.account),
+        costs=desk.costs(s.pf, fraction, after, swaps, REVEAL + desk.bid_gas(s.pf, len(swaps)), s.account, impact),
         needs=Needs(gas=REVEAL),
         plan=Plan(s.account, steps=(("Sealed", "reveal", args),)),
         expires=desk.at.timestamp - s.live + s.params.commit_time + s.params.reveal_time,
@@ -94,7 +96,7 @@ def _award(desk: Desk, s: Sale, mine: SealedBid) -> Opportunity:
     if s.refusal is None and not s.open:
         return offered(desk, s, Kind.AWARD, offer, 0, desk.at.timestamp, Reason.AUCTION_NOT_STARTED)
     fraction = min(mine.most, offer.fmax)
-    after = desk.with_slice(s.pf, fraction, offer)
+    after = desk.with_slice(s.pf, fraction, offer, s.impact(desk, fraction))
     made = offered(desk, s, Kind.AWARD, offer, fraction, desk.at.timestamp, s.refusal, after)
     plan = replace(made.plan, steps=(("Sealed", "award", (s.account,)),))
     return replace(made, plan=plan, costs=made.costs if s.refusal is None else Costs())

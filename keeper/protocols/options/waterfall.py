@@ -84,13 +84,10 @@ def holders(state: State, series: int, sign: int, without: int) -> Iterator[tupl
 
 def creditors(market: Market, state: State, account: int, leg: Leg, rate: int) -> list[int]:
     """Whom to close one leg against, those first whose equity depends most on it; none that would be passed over."""
-    found = list[tuple[int, int, int]]()
-    for who, pf in holders(state, leg.series, -1 if leg.size > 0 else 1, account):
-        equity, held = worth(market, pf), size_of(pf, leg.series)
-        if equity > 0:
-            found.append((-score(market, leg.series, held, equity), who, held))
+    found = _scored(market, leg.series, holders(state, leg.series, -1 if leg.size > 0 else 1, account))
     chosen, rest = list[int](), leg.size
-    for _, who, held in sorted(found):
+    for _, who, pf in sorted(found, key=lambda one: one[:2]):
+        held = size_of(pf, leg.series)
         n = -held if abs(held) < abs(rest) else rest
         if rest and len(chosen) < MOST and _stays_sound(market, state, who, leg.series, n, rate):
             chosen.append(who)
@@ -142,10 +139,11 @@ def close_out(market: Market, state: State, account: int, h: Health, p: AuctionP
 def _filled(
     market: Market, state: State, account: int, leg: Leg, f: int, after: dict[int, Portfolio], excluded: Iterable[int]
 ) -> Iterator[tuple[int, int] | None]:
-    """The largest holders of the other side until the share of one leg is closed; None when it cannot be."""
+    """Holders of the other side, who depends most on it first, until the share of one leg is closed; None when it
+    cannot be."""
     rest, sign = mul_down(leg.size, f), -1 if leg.size > 0 else 1
     found = [(who, pf) for who, pf in holders(state, leg.series, sign, account) if who not in excluded]
-    for who, pf in sorted(found, key=lambda one: (-abs(size_of(one[1], leg.series)), one[0])):
+    for _, who, pf in sorted(_scored(market, leg.series, found), key=lambda one: one[:2]):
         if not rest:
             return
         held = size_of(pf, leg.series)
@@ -155,6 +153,16 @@ def _filled(
         yield leg.series, who
     if rest:
         yield None
+
+
+def _scored(
+    market: Market, series: int, found: Iterable[tuple[int, Portfolio]]
+) -> Iterator[tuple[int, int, Portfolio]]:
+    """(score, the largest least; account; what it holds) of those with equity."""
+    for who, pf in found:
+        equity = worth(market, pf)
+        if equity > 0:
+            yield -score(market, series, size_of(pf, series), equity), who, pf
 
 
 def _weak(market: Market, after: dict[int, Portfolio], discount: int) -> set[int]:

@@ -59,13 +59,15 @@ def _many(
     for n in range(series.shape[0]):
         p, price, held, worth, delta = parameters[under[n]], parameters[under[n], 0], units[n], zero, zero
         charged = price * (p[4] * shorts[n] + p[5] * naked[n]) + p[6] * gross[n] + p[3] * held * price
-        t[:] = zero
+        t[:], least, most = zero, zero, zero  # of delta between two expiries
         for k in range(series.shape[1]):
             q, i = np.float32(lots[n, k]), series[n, k]
             if q != zero:
                 cap, r = caps[first[n] >> k & 1], gain[i]
                 for s in range(w):
                     t[s] = (t[s] if t[s] < cap else cap) + q * r[s]
+                if first[n] >> k & 1:
+                    least, most = min(least, delta), max(most, delta)
                 worth += q * pair[i, 0]
                 delta += q * pair[i, 1]
                 if len(doubt):
@@ -73,8 +75,9 @@ def _many(
         value, moves = held * price, shock[under[n]]
         for s in range(w):
             t[s] = (t[s] if t[s] < zero else zero) + value * moves[s]
-        x = (delta + held) * price
-        off = epsilon * p[7] * (gross[n] + held) * (np.float32(1) + np.float32(2) * p[2] * abs(x))
+        least, most = min(least, delta), max(most, delta)
+        x = max(abs(delta + held - least), abs(delta + held - most)) * price
+        off = epsilon * p[7] * (gross[n] + held) * (np.float32(1) + np.float32(2) * p[2] * x)
         out[n] = worth + value + p[1] * _lowest(t, w) - p[2] * x * x - charged - off
 
 

@@ -3,7 +3,8 @@
 What LLVM makes of the same in Python's loops is as many products and minima, but twice as many instructions around
 them: the sums of worth and delta one by one, minima through memory, checks whether arrays overlap. Here a vector is 16
 scenarios (two registers of AVX2, one of AVX-512, four of NEON), and a leg is one broadcast of its lots, one of its cap,
-a minimum and a fused product with the row of its series; worth and delta are four lanes beside it.
+a minimum and a fused product with the row of its series; worth and delta are four lanes beside it. Delta folds over
+expiries as gains do, once with either sign: what is left of it after any number of the earliest.
 
 No bounds are checked: ``Compiled._run`` is the border. No value may be NaN.
 """
@@ -19,10 +20,11 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from keeper.margin.scan.kernels.jit import compiled
+from keeper.margin.scan.kernels.plain import NO_CAP
 
 LEGS: Final = 8
 LANES: Final = 16  # of one vector
-FOUR: Final = 4  # lanes of a row of ``pair``: worth, delta, and none
+FOUR: Final = 4  # lanes of a row of ``pair``, see ``Lanes.four``
 FLAGS: Final = ("nnan", "nsz", "contract")
 FLOAT: Final = ir.FloatType()
 INT: Final = ir.IntType(32)
@@ -34,7 +36,8 @@ def _signature(
     typing: Any, series: Any, lots: Any, n: Any, caps: Any, mask: Any, gain: Any, pair: Any, shock: Any, under: Any,
     value: Any, lanes: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """(lowest, worth, delta) of block ``n``, float32: the least of all scenarios and zero, and the two sums.
+    """(lowest, worth, least, most) of block ``n``, float32: the least of all scenarios and zero, the sum of worth, and
+    between what the delta can be once some of the expiries are over; ``most`` with its sign turned.
 
     ``series``, ``lots`` (B, 8); ``caps`` (256, 8) by the bits of ``first``; ``gain``, ``shock`` (., W); ``pair``
     (., 4); ``value`` of the collateral; ``lanes`` a tuple of W, a multiple of 16. All arrays contiguous.
@@ -43,7 +46,7 @@ def _signature(
     if any(a.layout != "C" for a in arrays) or lanes.count % LANES:
         raise TypeError("the kernel takes contiguous arrays, and lanes by the 16")
     arguments = (series, lots, n, caps, mask, gain, pair, shock, under, value, lanes)
-    result: Any = types.UniTuple(types.float32, 3)  # type: ignore[no-untyped-call]
+    result: Any = types.UniTuple(types.float32, 4)  # type: ignore[no-untyped-call]
     return result(*arguments), _code
 
 
@@ -68,16 +71,19 @@ def _code(context: Any, b: Any, signature: Any, arguments: Sequence[Any]) -> Any
         row = _load(b, series, k * number.width // 8, number, number.width // 8)
         row = b.zext(row, LONG) if number.width < 64 else row
         table = _moved(b, data["gain"], row, 4 * LANES * parts)
-        q, cap = _same(b, lots, k, LANES), _splat(b, _load(b, caps, 4 * k, FLOAT), LANES) if k else None
+        one = _load(b, caps, 4 * k, FLOAT) if k else None
+        q, cap, caps4 = _same(b, lots, k, LANES), None, None
+        if one is not None:
+            cap, caps4 = _splat(b, one, LANES), b.shuffle_vector(UNBOUND, _splat(b, one, FOUR), BESIDE)
         gains = [_leg(b, x, cap, q, _load(b, table, 4 * LANES * i, VECTOR)) for i, x in enumerate(gains)]
         both = _load(b, _moved(b, data["pair"], row, 4 * FOUR), 0, ir.VectorType(FLOAT, FOUR))
-        sums = _leg(b, sums, None, _same(b, lots, k, FOUR), both)
+        sums = _leg(b, sums, caps4, _same(b, lots, k, FOUR), both)
     value, moves = _splat(b, given["value"], LANES), _moved(b, data["shock"], under, 4 * LANES * parts)
     none, lowest = ir.Constant(VECTOR, [0.0] * LANES), ir.Constant(VECTOR, [0.0] * LANES)
     for i, x in enumerate(gains):
         moved = _load(b, moves, 4 * LANES * i, VECTOR)
         lowest = _less(b, lowest, _fused(b, value, moved, _less(b, x, none)))
-    found = [_halved(b, lowest), *(b.extract_element(sums, ir.Constant(INT, i)) for i in (0, 1))]
+    found = [_halved(b, lowest), *(b.extract_element(sums, ir.Constant(INT, i)) for i in (0, 2, 3))]
     return context.make_tuple(b, signature.return_type, found)
 
 
@@ -85,6 +91,8 @@ ARGUMENTS: Final = (
     "series", "lots", "n", "caps", "mask", "gain", "pair", "shock", "under", "value", "lanes"
 )  # fmt: skip
 VECTOR: Final = ir.VectorType(FLOAT, LANES)
+UNBOUND: Final = ir.Constant(ir.VectorType(FLOAT, FOUR), [float(NO_CAP)] * FOUR)  # worth is the sum of all
+BESIDE: Final = ir.Constant(ir.VectorType(INT, FOUR), [0, 1, FOUR, FOUR])  # the first two of one, two of the other
 
 
 def _leg(b: Any, carried: Any, cap: Any, lots: Any, row: Any) -> Any:
@@ -143,14 +151,15 @@ def eight_legs(
     gain: Any, pair: Any, doubt: Any, shock: Any, parameters: Any, caps: Any, epsilon: Any, lanes: Any, out: Any,
 ) -> None:  # fmt: skip
     """What each block brings, into ``out``."""
+    zero = np.float32(0)
     for n in range(series.shape[0]):
         p, held = parameters[under[n]], units[n]
         price, value = p[0], held * p[0]
-        lowest, worth, delta = _eight(series, lots, n, caps, first[n], gain, pair, shock, under[n], value, lanes)
-        x = (delta + held) * price
+        lowest, worth, least, most = _eight(series, lots, n, caps, first[n], gain, pair, shock, under[n], value, lanes)
+        x = max(abs(min(least, zero) + held), abs(held - min(most, zero))) * price
         charged = price * (p[4] * shorts[n] + p[5] * naked[n]) + p[6] * gross[n] + p[3] * value
         if len(doubt):
             for k in range(8):
                 charged += abs(np.float32(lots[n, k])) * doubt[series[n, k]]
-        off = epsilon * p[7] * (gross[n] + held) * (np.float32(1) + np.float32(2) * p[2] * abs(x))
+        off = epsilon * p[7] * (gross[n] + held) * (np.float32(1) + np.float32(2) * p[2] * x)
         out[n] = worth + value + p[1] * lowest - p[2] * x * x - charged - off

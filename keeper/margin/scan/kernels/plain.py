@@ -33,21 +33,28 @@ def _chunk(b: Slice, t: Lanes) -> Singles:
     gain, pair = np.ascontiguousarray(t.gain.T), np.ascontiguousarray(t.pair.T)
     series, lots = np.ascontiguousarray(b.series.T).astype(np.intp), np.ascontiguousarray(b.lots.T).astype(np.float32)
     carried, sums = np.zeros((t.width, len(b)), np.float32), np.zeros((2, len(b)), np.float32)
+    least, most = np.zeros(len(b), np.float32), np.zeros(len(b), np.float32)  # of delta between two expiries
     for k in np.flatnonzero(lots.any(axis=1)):
-        np.minimum(carried, np.where(b.first >> k & 1, np.float32(0), NO_CAP), out=carried)
+        begins = (b.first >> k & 1).astype(bool)
+        np.minimum(least, sums[1], out=least, where=begins)
+        np.maximum(most, sums[1], out=most, where=begins)
+        np.minimum(carried, np.where(begins, np.float32(0), NO_CAP), out=carried)
         carried += np.take(gain, series[k], axis=1, mode="clip") * lots[k]
         sums += np.take(pair, series[k], axis=1, mode="clip") * lots[k]
     np.minimum(carried, np.zeros_like(carried), out=carried)  # not with a single number: numpy has no vectors for that
     if b.units.any():
         carried += b.units * t.parameters[b.under, 0] * t.shock[b.under].T
-    return finish(b, t, carried.min(axis=0), sums[0], sums[1])
+    return finish(b, t, carried.min(axis=0), sums[0], (sums[1], least, most))
 
 
-def finish(b: Slice, t: Lanes, lowest: Any, worth: Any, delta: Any) -> Singles:
-    """What the worst weighted scenario, the worth and the delta of a block come to."""
+def finish(b: Slice, t: Lanes, lowest: Any, worth: Any, deltas: tuple[Any, Any, Any]) -> Singles:
+    """What the worst weighted scenario, the worth and the delta of a block come to.
+
+    ``deltas``: of all legs, the least and the greatest between two expiries.
+    """
     one = len(b) > 0 and bool((b.under == b.under[0]).all())  # the same numbers for all: nothing to look up
     price, factor, size, cut, gross, naked, doubt, bound = t.parameters[b.under[0]] if one else t.parameters[b.under].T
-    value, exposure = b.units * price, (delta + b.units) * price
+    value, exposure = b.units * price, reach(*deltas, b.units) * price
     held = price * (gross * b.shorts + naked * b.naked) + doubt * b.gross
     if len(t.doubt):
         held += (np.abs(b.lots).astype(np.float32) * t.doubt[b.series]).sum(axis=1)
@@ -55,3 +62,9 @@ def finish(b: Slice, t: Lanes, lowest: Any, worth: Any, delta: Any) -> Singles:
     width = b.series.shape[1]
     doubtful = np.float32(tolerance(width)) * bound * (b.gross + b.units) * (1 + 2 * size * np.abs(exposure))
     return np.asarray(brings - doubtful, np.float32)
+
+
+def reach(delta: Any, least: Any, most: Any, units: Any) -> Any:
+    """The largest delta there is, now or once some of the expiries are over; see ``contracts/Risk.sol``."""
+    least, most, delta = np.minimum(least, delta), np.maximum(most, delta), delta + units
+    return np.maximum(np.abs(delta - least), np.abs(delta - most))

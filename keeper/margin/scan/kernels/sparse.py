@@ -84,11 +84,13 @@ def _product(b: Slice, plan: Plan, t: Lanes, room: _Room) -> Singles:
     """``turned`` has one scenario to a row: minima along a row are slow, and so are those with a single number."""
     carried, zeros = room.sums[: len(b)], room.zeros[: len(b)]
     carried[:] = 0
+    deltas = np.zeros((3, len(b)), np.float32)  # of all legs so far, the least and the greatest between two expiries
     for level, matrix in enumerate(plan.levels):
         part = carried[: matrix.shape[0]]
         if level:
             np.minimum(part, zeros[: len(part)], out=part)
         _add(part, matrix, t.gain)
+        _deepen(deltas, matrix @ room.pair[1])
     np.minimum(carried, zeros, out=carried)
     turned = np.ascontiguousarray(carried.T)
     if b.units.any():
@@ -96,8 +98,17 @@ def _product(b: Slice, plan: Plan, t: Lanes, room: _Room) -> Singles:
         turned += np.ascontiguousarray(t.shock[under].T) * (held * t.parameters[under, 0])
     lowest = np.empty(len(b), np.float32)
     lowest[plan.order] = turned.min(axis=0)
-    worth, delta = (plan.whole @ column for column in room.pair)
-    return finish(b, t, lowest, worth, delta)
+    ordered = np.empty_like(deltas)
+    ordered[:, plan.order] = deltas
+    return finish(b, t, lowest, plan.whole @ room.pair[0], (ordered[0], ordered[1], ordered[2]))
+
+
+def _deepen(deltas: Singles, more: Singles) -> None:
+    """One more expiry of those blocks that have it."""
+    so_far, least, most = deltas[:, : len(more)]
+    so_far += more
+    np.minimum(least, so_far, out=least)
+    np.maximum(most, so_far, out=most)
 
 
 def _add(sums: Singles, matrix: Any, table: Singles) -> None:

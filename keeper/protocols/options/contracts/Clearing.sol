@@ -44,20 +44,20 @@ contract Clearing is Accounts {
     event Insolvent(uint256 indexed account, uint256 mm, uint256 total);
 
     error Unauthorised();
-    error BadSignature();
+    error BadSignature(uint256 account, bytes32 digest);
     error Used(bytes32 digest);
-    error Expired(uint256 deadline);
-    error TooManyLegs(uint256 account);
+    error Expired(uint256 deadline, uint256 now_);
+    error TooManyLegs(uint256 account, uint256 most);
     error BadLeg(uint256 leg);
     error SelfTrade(uint256 account);
-    error BadAsset(uint256 asset);
+    error BadAsset(uint256 asset, uint256 count);
     error UnderMargin(uint256 account, int256 equity, uint256 im);
-    error NotReduced(uint256 account);
+    error NotReduced(uint256 account, int256 equity, uint256 im);
     error Level(uint256 level);
     error Stale(uint256 account);
     error Flagged(uint256 account);
-    error Insufficient(uint256 asset, uint256 amount);
-    error NothingToDo();
+    error Insufficient(uint256 asset, uint256 amount, int256 held); // held: native units, of cash usd
+    error NothingToDo(uint256 account);
     error Reentrant();
     error Gated(uint256 insolvent, uint256 insurance);
     error TooSmall(uint256 account, uint256 mm, uint256 least);
@@ -185,7 +185,7 @@ contract Clearing is Accounts {
         Asset memory x = _asset(asset);
         if (asset == 0) {
             int256 value = int256(amount * (1e18 / x.unit));
-            if (_cash(account) < value) revert Insufficient(asset, amount);
+            if (_cash(account) < value) revert Insufficient(asset, amount, _cash(account));
             _addCash(account, -value);
         } else {
             _addCollateral(account, asset, -int256(amount));
@@ -197,7 +197,7 @@ contract Clearing is Accounts {
     }
 
     function _asset(uint256 asset) internal view returns (Asset memory) {
-        if (asset >= assetCount) revert BadAsset(asset);
+        if (asset >= assetCount) revert BadAsset(asset, assetCount);
         return assetAt[asset];
     }
 
@@ -214,7 +214,7 @@ contract Clearing is Accounts {
         bytes calldata signature
     ) external locked {
         if (!mayAct(a, msg.sender)) revert Unauthorised();
-        if (block.timestamp > deadline) revert Expired(deadline);
+        if (block.timestamp > deadline) revert Expired(deadline, block.timestamp);
         if (a == b) revert SelfTrade(a);
         if (!mayAct(b, msg.sender)) _consume(b, tradeDigest(a, b, package, premium, deadline, salt), signature);
         (Portfolio memory beforeA, Portfolio memory beforeB) = (portfolio(a), portfolio(b));
@@ -243,7 +243,7 @@ contract Clearing is Accounts {
         if (used[digest]) revert Used(digest);
         used[digest] = true;
         if (!SignatureCheckerLib.isValidSignatureNowCalldata(address(uint160(account)), digest, signature)) {
-            revert BadSignature();
+            revert BadSignature(account, digest);
         }
     }
 
@@ -271,7 +271,7 @@ contract Clearing is Accounts {
             emit Settled(account, leg.series(), leg.size(), price, paid);
             ++done;
         }
-        if (done == 0) revert NothingToDo();
+        if (done == 0) revert NothingToDo(account);
         _changed(account);
     }
 
@@ -439,7 +439,7 @@ contract Clearing is Accounts {
         Health memory h = risk.assess(p, version, Price.Initial, risk.ALL());
         bool restricted = oracle.level() != 0 || accounts[account].flagged || h.stale;
         if (!restricted && h.equity >= int256(h.im)) return _requireSize(account, was, p, h.mm, version);
-        if (!_reduced(was.legs, p.legs)) revert NotReduced(account);
+        if (!_reduced(was.legs, p.legs)) revert NotReduced(account, h.equity, h.im);
         Health memory old = risk.assess(was, version, Price.Initial, risk.ALL());
         if (h.equity - int256(h.im) < old.equity - int256(old.im)) revert UnderMargin(account, h.equity, h.im);
     }
@@ -505,7 +505,7 @@ contract Clearing is Accounts {
 
     function _addCollateral(uint256 account, uint256 asset, int256 amount) internal {
         int256 held = int256(collateral[account][asset]) + amount;
-        if (held < 0) revert Insufficient(asset, uint256(-amount));
+        if (held < 0) revert Insufficient(asset, uint256(-amount), held - amount);
         collateral[account][asset] = uint256(held);
         uint8 bit = uint8(1 << asset);
         if (held == 0) accounts[account].assets &= ~bit;
@@ -529,7 +529,7 @@ contract Clearing is Accounts {
             accounts[account].legs = uint8(count - 1);
         } else {
             if (i == count) {
-                if (count == MAX_LEGS) revert TooManyLegs(account);
+                if (count == MAX_LEGS) revert TooManyLegs(account, MAX_LEGS);
                 accounts[account].legs = uint8(count + 1);
             }
             held[i] = leg.withSize(is_);

@@ -32,7 +32,7 @@ contract Desk {
     event Ran(address indexed by, uint256 calls);
 
     error Unauthorised();
-    error Late(uint256 deadline);
+    error Late(uint256 deadline, uint256 now_);
     error NotAllowed(address target, bytes4 selector);
     error NotPinned(address target, bytes4 selector, uint256 word);
     error BelowFloor(uint256 index, int256 change, int256 least);
@@ -75,7 +75,7 @@ contract Desk {
     /// @notice Make the calls in order, all or none, not after `deadline`, and only if every floor holds.
     function run(Call[] calldata calls, Floor[] calldata floors, uint256 deadline) external {
         if (!operator[msg.sender]) revert Unauthorised();
-        if (block.timestamp > deadline) revert Late(deadline);
+        if (block.timestamp > deadline) revert Late(deadline, block.timestamp);
         if (running) revert Reentrant();
         running = true;
         int256[] memory was = new int256[](floors.length);

@@ -24,6 +24,8 @@ import {Sealed} from "./Sealed.sol";
 /// it pays: at the greater of E / Q and rhoFund while E >= 0, at rho2 below. What the fund's own caps refuse does not
 /// wait for a better price: `Waterfall` closes the account against its counterparties.
 ///
+/// A bidder also pays for the pool slippage that is more than one small account's: see `_impact`.
+///
 ///     flag ──► bid, bid, … ──► sold          takeover: the backstop, at a fixed discount
 ///       │        └─ restart                  cure: healthy again
 ///       └──────► Waterfall: close-out, queue, shared loss
@@ -56,6 +58,12 @@ contract Liquidator {
         Offer offer;
     }
 
+    /// @notice Delta that liquidations have sold of one underlying, as it stood at `time`.
+    struct Flow {
+        uint40 time; //        block time
+        int216 usd; //         signed: positive where the buyers have to sell
+    }
+
     event FlaggedAccount(
         uint256 indexed account, address indexed by, uint256 version, uint256 scenario, int256 equity, uint256 mm,
         uint256 clocks
@@ -64,8 +72,9 @@ contract Liquidator {
     event Cured(uint256 indexed account, int256 equity, uint256 mm);
     event Sold(
         uint256 indexed account, uint256 indexed bidder, bool takeover, uint256 fraction, uint256 rho, int256 price,
-        uint256 fee, int256 equity, uint256 mm
+        uint256 fee, int256 equity, uint256 mm, uint256 impact
     );
+    event Flowed(uint256 indexed u, int256 flow);
     event Closed(uint256 indexed account);
     event FundSpent(uint256 indexed account, uint256 amount);
     event Restarted(uint256 indexed account, address indexed by);
@@ -74,17 +83,18 @@ contract Liquidator {
     error Unauthorised();
     error Healthy(uint256 account, int256 equity, uint256 mm);
     error NotFlagged(uint256 account);
-    error AlreadyFlagged(uint256 account);
-    error NotWorse(uint256 account);
-    error NotYet(uint256 account);
+    error AlreadyFlagged(uint256 account, uint256 flaggedAt);
+    error NotWorse(uint256 account, uint256 mm, uint256 was);
+    error NotYet(uint256 account, uint256 now_, uint256 from); // seconds, block times, messages, or discounts
+    error NotRestored(uint256 account, int256 equity, uint256 needed);
     error Stale(uint256 account);
     error Level(uint256 level);
-    error SelfBid(uint256 account);
+    error SelfBid(uint256 account, uint256 bidder);
     error PriceAboveLimit(int256 price, int256 limit);
     error ChangedMeanwhile(uint256 expected, uint256 actual);
-    error NothingToDo();
+    error NothingToDo(uint256 fraction, uint256 least);
     error OverCap(uint256 used, uint256 cap);
-    error SealedStage(uint256 account);
+    error SealedStage(uint256 account, Sealed.Phase phase);
 
     /* ------------------------------------------------------------------------------------------------------
                                                      STORAGE
@@ -107,6 +117,7 @@ contract Liquidator {
     uint40 internal epochStart; //  block time
     uint104 internal fundSpent; //  usd, in this epoch
     uint104 internal taken; //      usd of requirement, in this epoch
+    mapping(uint256 u => Flow) public flows;
 
     constructor(Clearing clearing_) {
         (clearing, oracle, params, risk) =
@@ -142,7 +153,7 @@ contract Liquidator {
     /// at spot: a wick moves only spot, a stale mark only the trigger.
     function flag(uint256 account, uint32 scenario) external {
         Auction memory a = auctionOf(account);
-        if (a.flaggedAt != 0) revert AlreadyFlagged(account);
+        if (a.flaggedAt != 0) revert AlreadyFlagged(account, a.flaggedAt);
         _start(account, a, scenario);
     }
 
@@ -152,7 +163,7 @@ contract Liquidator {
         Auction memory a = _running(account);
         AuctionParams memory p = _params(a.version);
         (uint256 t,) = _elapsed(a, 15); // every underlying there can be
-        if (t < p.t1 + p.t2) revert NotYet(account);
+        if (t < p.t1 + p.t2) revert NotYet(account, t, p.t1 + p.t2);
         _endStage(account, a);
         emit Restarted(account, msg.sender);
         _start(account, a, scenario);
@@ -163,7 +174,8 @@ contract Liquidator {
         (Health memory h, uint256 version) = _condemned(account, scenario);
         AuctionParams memory p = _params(version);
         uint256 clocks = _clocks(account, h.underlyings, p.grace);
-        if (block.timestamp < oracle.calmSince() + p.grace) revert NotYet(account);
+        uint256 calm = oracle.calmSince() + p.grace;
+        if (block.timestamp < calm) revert NotYet(account, block.timestamp, calm);
         bool first = a.flaggedAt == 0;
         if (a.curedAt != 0 && block.timestamp - a.curedAt <= p.cureMemory) {
             a.clocks = Clocks.resumed(a.clocks, clocks);
@@ -199,7 +211,7 @@ contract Liquidator {
         for (uint256 u; set >> u != 0; ++u) {
             if ((set >> u) & 1 == 0) continue;
             (uint256 live, uint256 round, uint256 resumed,) = oracle.pulse(u);
-            if (block.timestamp < resumed + grace) revert NotYet(account);
+            if (block.timestamp < resumed + grace) revert NotYet(account, block.timestamp, resumed + grace);
             clocks |= Clocks.entry(u, live, round);
         }
     }
@@ -209,7 +221,7 @@ contract Liquidator {
         Auction memory a = _running(account);
         Health memory was = clearing.assess(account, a.version, Price.Bid, a.scenario);
         Health memory is_ = clearing.assess(account, a.version, Price.Bid, scenario);
-        if (is_.mm <= was.mm) revert NotWorse(account);
+        if (is_.mm <= was.mm) revert NotWorse(account, is_.mm, was.mm);
         a.scenario = scenario;
         packed[account] = a.pack();
         emit Improved(account, msg.sender, scenario, is_.mm);
@@ -221,7 +233,7 @@ contract Liquidator {
         (Health memory h, uint256 version) = clearing.standing(account, Price.Bid, risk.ALL());
         if (h.stale) revert Stale(account);
         uint256 needed = Fixed.mulUp(h.mm, WAD + _params(version).buffer / 5);
-        if (h.equity < int256(needed)) revert NotYet(account);
+        if (h.equity < int256(needed)) revert NotRestored(account, h.equity, needed);
         _cured(account, a, h.equity, h.mm);
     }
 
@@ -365,8 +377,9 @@ contract Liquidator {
         _clocks(account, s.health.underlyings, s.p.grace);
         uint256 rounds;
         (s.t, rounds) = _elapsed(a, s.health.underlyings);
-        bool early = block.timestamp < a.flaggedAt + s.p.bidDelay || s.t < s.p.bidDelay || rounds < s.p.bidRounds;
-        if (early) revert NotYet(account);
+        uint256 waited = Math.min(s.t, block.timestamp - a.flaggedAt);
+        if (waited < s.p.bidDelay) revert NotYet(account, waited, s.p.bidDelay);
+        if (rounds < s.p.bidRounds) revert NotYet(account, rounds, s.p.bidRounds);
         s.left = fundLeft(s.p, s.health.mm, spent[account]);
         s.offer = _offer(s.health, s.p, rhoAt(s.p, s.t), s.left);
     }
@@ -391,7 +404,7 @@ contract Liquidator {
     function _public(uint256 account) internal view {
         (AuctionParams memory p, uint256 flaggedAt, uint256 t) = sealedClock(account);
         Sealed.Phase phase = sealedBids.phase(p, account, flaggedAt, t);
-        if (phase != Sealed.Phase.None && phase != Sealed.Phase.Over) revert SealedStage(account);
+        if (phase != Sealed.Phase.None && phase != Sealed.Phase.Over) revert SealedStage(account, phase);
     }
 
     function _buy(uint256 account, uint256 bidder, uint256 most, int256 limit, Standing memory s)
@@ -400,7 +413,7 @@ contract Liquidator {
     {
         _turn(s.p);
         fraction = Math.min(most, s.offer.fmax);
-        if (fraction < s.p.minSlice) revert NothingToDo();
+        if (fraction < s.p.minSlice) revert NothingToDo(fraction, s.p.minSlice);
         paid = _sell(account, bidder, fraction, s, limit, false);
         _sold(account, fraction == s.offer.fmax);
     }
@@ -413,7 +426,8 @@ contract Liquidator {
         Standing memory s = standing(account);
         _turn(s.p);
         bool low = s.health.equity < int256(s.health.mm * s.p.hTake / WAD);
-        if (s.offer.rho < s.p.rhoTake || !(low || s.t > s.p.t1)) revert NotYet(account);
+        if (s.offer.rho < s.p.rhoTake) revert NotYet(account, s.offer.rho, s.p.rhoTake);
+        if (!low && s.t <= s.p.t1) revert NotYet(account, s.t, s.p.t1 + 1);
         _spendTake(s.p, s.health.mm);
         s.offer = _offer(s.health, s.p, s.p.rhoTake, s.left);
         paid = _sell(account, receiver, WAD, s, limit, true);
@@ -423,23 +437,48 @@ contract Liquidator {
     /// @dev The caller acts for the bidder, who is not the owner, and the account is what was looked at.
     function _may(uint256 account, uint256 bidder, uint256 expected) internal view {
         if (!clearing.mayAct(bidder, msg.sender)) revert Unauthorised();
-        if (uint160(account) == uint160(bidder)) revert SelfBid(account);
+        if (uint160(account) == uint160(bidder)) revert SelfBid(account, bidder);
         uint256 actual = clearing.accountOf(account).changeId;
         if (actual != expected) revert ChangedMeanwhile(expected, actual);
     }
 
-    function _sell(uint256 account, uint256 bidder, uint256 f, Standing memory s, int256 limit, bool whole)
+    function _sell(uint256 account, uint256 bidder, uint256 f, Standing memory s, int256 limit, bool takeover_)
         internal
         returns (int256 paid)
     {
         Offer memory o = s.offer;
-        if (o.price + int256(o.fee) > limit) revert PriceAboveLimit(o.price + int256(o.fee), limit);
+        uint256 impact = _impact(account, s, f);
+        int256 whole = o.price + int256(o.fee + Math.fullMulDivUp(impact, WAD, f));
+        if (whole > limit) revert PriceAboveLimit(whole, limit);
         paid = Fixed.mulUp(o.price, int256(f));
-        uint256 fee = Fixed.mulUp(o.fee, f);
+        uint256 fee = Fixed.mulUp(o.fee, f) + impact;
         uint256 fromFund = paid < 0 ? uint256(-paid) : 0;
         if (fromFund != 0) _spend(account, fromFund);
         clearing.slice(Fill(account, bidder, f, paid, fee, fee * s.p.reserveShare / WAD, fromFund));
-        emit Sold(account, bidder, whole, f, o.rhoPaid, paid, fee, o.equity, o.mm);
+        emit Sold(account, bidder, takeover_, f, o.rhoPaid, paid, fee, o.equity, o.mm, impact);
+    }
+
+    /// @dev What the delta of this slice costs, on top of the delta that was sold before it, wherever and whenever it is
+    /// hedged: for each underlying impact ((F + e)^2 - F^2) / depth, at least 0, and F + e is what fades from now on.
+    function _impact(uint256 account, Standing memory s, uint256 f) internal returns (uint256 charge) {
+        if (s.p.impact == 0) return 0;
+        uint256[] memory depths = Blob.risk(params.setAt(auctionOf(account).version)).depths;
+        for (uint256 u; u < depths.length; ++u) {
+            int256 e = Fixed.mulDown(s.health.exposures[u], int256(f));
+            if (e == 0) continue;
+            int256 flow = flowAt(u, s.p.impactTime);
+            int256 grown = e * (2 * flow + e);
+            if (grown > 0) charge += Math.fullMulDivUp(uint256(grown), s.p.impact, depths[u] * WAD);
+            flows[u] = Flow(uint40(block.timestamp), int216(flow + e));
+            emit Flowed(u, flow + e);
+        }
+    }
+
+    /// @notice What is left at block.timestamp of the delta that liquidations have sold of underlying `u`, usd.
+    function flowAt(uint256 u, uint256 fade) public view returns (int256) {
+        Flow memory w = flows[u];
+        if (w.usd == 0) return 0;
+        return int256(w.usd) * Math.expWad(-int256((block.timestamp - w.time) * WAD / fade)) / SWAD;
     }
 
     /// @dev After a sale: the auction ends when all was sold that may be.

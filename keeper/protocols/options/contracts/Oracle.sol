@@ -21,7 +21,8 @@ import {Pace} from "./lib/Pace.sol";
 ///     clock                    stands while the feed is stale or frozen, and at level 3
 ///
 /// Tightening is immediate: guardian and trippers raise the level, the guardian freezes a feed, a price far from
-/// the mark trips by itself. Loosening is the governor's, and waits `delay` seconds in the open.
+/// the mark trips by itself. Loosening is the governor's, and waits `delay` seconds in the open. So does a new key of
+/// the publisher: should the old one be lost to somebody, the guardian freezes the feeds until then.
 contract Oracle is IBreaker {
     /* ------------------------------------------------------------------------------------------------------
                                                       TYPES
@@ -92,12 +93,13 @@ contract Oracle is IBreaker {
         uint256 delay; //      seconds from `schedule` to `execute`
     }
 
-    /// @notice What loosens. The value is a level, a feed, a feed, an address.
+    /// @notice What loosens. The value is a level, a feed, a feed, an address, an address.
     enum Act {
         Lower,
         Thaw,
         Vouch, //  let the next price of a feed on probation be anything
-        Dismiss // a tripper
+        Dismiss, // a tripper
+        Replace // the publisher, by another key
     }
 
     event Configured(Config config);
@@ -113,12 +115,13 @@ contract Oracle is IBreaker {
     event Vouched(uint256 indexed u);
     event Tripped(uint256 level, bytes32 reason);
     event Tripper(address indexed who, bool allowed);
+    event Publisher(address indexed key);
     event Scheduled(Act indexed act, uint256 value, uint256 ready);
     event Cancelled(Act indexed act, uint256 value);
 
-    error BadSignature();
-    error BadMessage();
-    error BadConfig();
+    error BadSignature(address signer);
+    error BadMessage(bytes32 field, int256 value);
+    error BadConfig(bytes32 field, uint256 value);
     error OutOfOrder(uint256 time, uint256 last);
     error FromTheFuture(uint256 time, uint256 now_);
     error TooOld(uint256 time, uint256 now_);
@@ -143,7 +146,6 @@ contract Oracle is IBreaker {
     uint256 private constant MAX_LEFT = 4 * YEAR; //    seconds from a smile to its expiry
     uint256 public constant MAX_UNDERLYINGS = 4;
 
-    address public immutable publisher; //              a new key is a new oracle
     address public immutable guardian;
     address public immutable governor;
     uint256 public immutable slowT;
@@ -162,6 +164,7 @@ contract Oracle is IBreaker {
     uint256 public immutable firstBand;
     uint256 public immutable delay;
 
+    address public publisher; //                        whose signature counts; replaced through `schedule` only
     Breaker internal breaker_;
     mapping(uint256 u => Feed) internal feeds;
     mapping(uint256 u => mapping(uint256 expiry => Smile)) internal smiles;
@@ -170,11 +173,19 @@ contract Oracle is IBreaker {
     mapping(Act => mapping(uint256 value => uint256)) public ready; // block time; 0 when not scheduled
 
     constructor(Config memory c) {
-        bool ok = c.slowT != 0 && c.fastT != 0 && c.smileT != 0 && c.maxAge != 0 && c.smileAge != 0 && c.window != 0
-            && c.riseT != 0 && c.fallT >= c.riseT && c.premium >= WAD && c.premium <= 4e18
-            && c.smileBand != 0 && c.smileBand < WAD && c.firstBand != 0 && c.firstBand < WAD
-            && c.trip != 0 && c.trip <= WAD && c.smileStep != 0;
-        if (!ok) revert BadConfig();
+        _set(c.slowT != 0, "slowT", c.slowT);
+        _set(c.fastT != 0, "fastT", c.fastT);
+        _set(c.smileT != 0, "smileT", c.smileT);
+        _set(c.maxAge != 0, "maxAge", c.maxAge);
+        _set(c.smileAge != 0, "smileAge", c.smileAge);
+        _set(c.window != 0, "window", c.window);
+        _set(c.riseT != 0, "riseT", c.riseT);
+        _set(c.fallT >= c.riseT, "fallT", c.fallT);
+        _set(c.premium >= WAD && c.premium <= 4e18, "premium", c.premium);
+        _set(c.smileBand != 0 && c.smileBand < WAD, "smileBand", c.smileBand);
+        _set(c.firstBand != 0 && c.firstBand < WAD, "firstBand", c.firstBand);
+        _set(c.trip != 0 && c.trip <= WAD, "trip", c.trip);
+        _set(c.smileStep != 0, "smileStep", c.smileStep);
         publisher = c.publisher;
         guardian = c.guardian;
         governor = c.governor;
@@ -196,6 +207,10 @@ contract Oracle is IBreaker {
         emit Configured(c);
     }
 
+    function _set(bool ok, bytes32 field, uint256 value) internal pure {
+        if (!ok) revert BadConfig(field, value);
+    }
+
     modifier onlyGovernor() {
         if (msg.sender != governor) revert Unauthorised();
         _;
@@ -209,8 +224,8 @@ contract Oracle is IBreaker {
     /// @notice Open a feed, once.
     /// @param usual ppm, the volatility that scenarios are made for
     function register(uint256 u, uint256 usual) external onlyGovernor {
-        bool ok = u < MAX_UNDERLYINGS && feeds[u].usual == 0 && usual >= 0.05e6 && usual <= 5e6;
-        if (!ok) revert BadConfig();
+        if (u >= MAX_UNDERLYINGS || feeds[u].usual != 0) revert BadConfig("underlying", u);
+        if (usual < 0.05e6 || usual > 5e6) revert BadConfig("usual", usual);
         feeds[u].usual = uint24(usual);
         emit Registered(u, usual);
     }
@@ -223,7 +238,8 @@ contract Oracle is IBreaker {
     /// @param spot 8 decimals @param confidence bps
     function publish(uint256 u, uint256 spot, uint256 time, uint256 confidence, bytes calldata signature) external {
         _authentic(keccak256(abi.encode(block.chainid, address(this), "spot", u, spot, time, confidence)), signature);
-        if (spot == 0 || spot >= MAX_SPOT || confidence > 1e4) revert BadMessage();
+        if (spot == 0 || spot >= MAX_SPOT) revert BadMessage("spot", int256(spot));
+        if (confidence > 1e4) revert BadMessage("confidence", int256(confidence));
         Feed memory f = feeds[u];
         if (f.usual == 0) revert Unknown(u, 0);
         if (f.frozen) revert FeedFrozen(u);
@@ -310,9 +326,13 @@ contract Oracle is IBreaker {
             ),
             signature
         );
-        if (atm == 0 || atm > MAX_ATM || confidence > 1e4) revert BadMessage();
-        if (expiry % window != 0 || expiry > type(uint40).max || expiry > time + MAX_LEFT) revert BadMessage();
-        if (int32(skew) != skew || int32(curv) != curv || rate > MAX_RATE || rate < -MAX_RATE) revert BadMessage();
+        _limited(atm != 0 && atm <= MAX_ATM, "atm", int256(atm));
+        _limited(confidence <= 1e4, "confidence", int256(confidence));
+        bool near = expiry % window == 0 && expiry <= type(uint40).max && expiry <= time + MAX_LEFT;
+        _limited(near, "expiry", int256(expiry));
+        _limited(int32(skew) == skew, "skew", skew);
+        _limited(int32(curv) == curv, "curv", curv);
+        _limited(rate <= MAX_RATE && rate >= -MAX_RATE, "rate", rate);
         if (feeds[u].time == 0) revert Unknown(u, 0);
         Smile memory s = smiles[u][expiry];
         _inOrder(time, s.time, smileAge);
@@ -329,6 +349,10 @@ contract Oracle is IBreaker {
         smiles[u][expiry] = s;
     }
 
+    function _limited(bool ok, bytes32 field, int256 value) internal pure {
+        if (!ok) revert BadMessage(field, value);
+    }
+
     /// @dev `to`, or as near as one message may come.
     function _step(int256 from, int256 to) internal view returns (int256) {
         int256 step = int256(smileStep);
@@ -336,7 +360,8 @@ contract Oracle is IBreaker {
     }
 
     function _authentic(bytes32 digest, bytes calldata signature) internal view {
-        if (ECDSA.tryRecoverCalldata(digest, signature) != publisher) revert BadSignature();
+        address signer = ECDSA.tryRecoverCalldata(digest, signature);
+        if (signer != publisher) revert BadSignature(signer);
     }
 
     function _inOrder(uint256 time, uint256 last, uint256 age) internal view {
@@ -574,7 +599,7 @@ contract Oracle is IBreaker {
 
     /// @notice Raise the level. It is lowered through `schedule` only.
     function raise(uint8 to) external onlyGuards {
-        if (to > 3) revert BadMessage();
+        if (to > 3) revert BadMessage("level", int256(uint256(to)));
         if (to <= breaker_.raised) revert NothingToDo();
         _setLevel(to);
     }
@@ -582,7 +607,7 @@ contract Oracle is IBreaker {
     /// @inheritdoc IBreaker
     function trip(uint8 to, bytes32 reason) external {
         if (!tripper[msg.sender]) revert Unauthorised();
-        if (to > 3) revert BadMessage();
+        if (to > 3) revert BadMessage("level", int256(uint256(to)));
         if (to <= breaker_.raised) return;
         _setLevel(to);
         emit Tripped(to, reason);
@@ -655,7 +680,11 @@ contract Oracle is IBreaker {
             ? value < breaker_.raised
             : act == Act.Thaw
                 ? feeds[value].frozen
-                : act == Act.Vouch ? feeds[value].probation : tripper[address(uint160(value))];
+                : act == Act.Vouch
+                    ? feeds[value].probation
+                    : act == Act.Dismiss
+                        ? tripper[address(uint160(value))]
+                        : value != 0 && value <= type(uint160).max && value != uint160(publisher);
         if (!tight) revert NothingToDo();
         ready[act][value] = block.timestamp + delay;
         emit Scheduled(act, value, block.timestamp + delay);
@@ -681,9 +710,12 @@ contract Oracle is IBreaker {
             if (!feeds[value].probation) revert NothingToDo();
             feeds[value].probation = false;
             emit Vouched(value);
-        } else {
+        } else if (act == Act.Dismiss) {
             tripper[address(uint160(value))] = false;
             emit Tripper(address(uint160(value)), false);
+        } else {
+            publisher = address(uint160(value));
+            emit Publisher(publisher);
         }
     }
 }

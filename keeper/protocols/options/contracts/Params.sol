@@ -30,7 +30,7 @@ contract Params {
     event Accepted(uint256 indexed version);
 
     error Unauthorised();
-    error Bounds(bytes32 parameter);
+    error Bounds(bytes32 parameter, uint256 value);
     error NotReady(uint256 ready, uint256 now_);
     error Unknown(uint256 version);
 
@@ -110,64 +110,66 @@ contract Params {
                                                       BOUNDS
     ------------------------------------------------------------------------------------------------------ */
 
-    function _require(bool ok, bytes32 parameter) internal pure {
-        if (!ok) revert Bounds(parameter);
+    function _require(bool ok, bytes32 parameter, uint256 value) internal pure {
+        if (!ok) revert Bounds(parameter, value);
     }
 
     /// @dev Checks, and fills in the logarithms of the scenarios.
     function _checkRisk(RiskParams memory p) internal pure {
-        _require(p.mmFactor >= 0.1e18 && p.mmFactor <= 2e18, "mmFactor");
-        _require(p.imFactor >= p.mmFactor && p.imFactor <= 4e18, "imFactor");
-        _require(p.floorGrossMm <= 0.1e18, "floorGrossMm");
-        _require(p.floorGrossIm >= p.floorGrossMm && p.floorGrossIm <= 0.2e18, "floorGrossIm");
-        _require(p.floorNaked <= 0.2e18, "floorNaked");
-        _require(p.lambda <= 100e18, "lambda");
-        _require(p.confidence <= 0.5e18, "confidence");
-        _require(p.volPowerShort <= 1e18 && p.volPowerLong <= 1e18, "volPower");
-        _require(p.volDaysFloor >= 3600 && p.volDaysFloor <= 30 days, "volDaysFloor");
-        _require(p.triggerBand > 0 && p.triggerBand <= 0.5e18, "triggerBand");
-        _require(p.bidBand > 0 && p.bidBand <= 0.5e18, "bidBand");
-        _require(p.stressCap >= WAD && p.stressCap <= 3e18, "stressCap");
+        _require(p.mmFactor >= 0.1e18 && p.mmFactor <= 2e18, "mmFactor", p.mmFactor);
+        _require(p.imFactor >= p.mmFactor && p.imFactor <= 4e18, "imFactor", p.imFactor);
+        _require(p.floorGrossMm <= 0.1e18, "floorGrossMm", p.floorGrossMm);
+        _require(p.floorGrossIm >= p.floorGrossMm && p.floorGrossIm <= 0.2e18, "floorGrossIm", p.floorGrossIm);
+        _require(p.floorNaked <= 0.2e18, "floorNaked", p.floorNaked);
+        _require(p.lambda <= 100e18, "lambda", p.lambda);
+        _require(p.confidence <= 0.5e18, "confidence", p.confidence);
+        _require(p.volPowerShort <= 1e18 && p.volPowerLong <= 1e18, "volPower", p.volPowerShort > 1e18 ? p.volPowerShort : p.volPowerLong);
+        _require(p.volDaysFloor >= 3600 && p.volDaysFloor <= 30 days, "volDaysFloor", p.volDaysFloor);
+        _require(p.triggerBand > 0 && p.triggerBand <= 0.5e18, "triggerBand", p.triggerBand);
+        _require(p.bidBand > 0 && p.bidBand <= 0.5e18, "bidBand", p.bidBand);
+        _require(p.stressCap >= WAD && p.stressCap <= 3e18, "stressCap", p.stressCap);
         uint256 n = p.depths.length;
-        _require(n > 0 && n <= MAX_UNDERLYINGS, "depths");
-        for (uint256 u; u < n; ++u) _require(p.depths[u] >= WAD, "depth");
-        _require(p.assets.length > 0 && p.assets.length <= 8, "assets");
+        _require(n > 0 && n <= MAX_UNDERLYINGS, "depths", n);
+        for (uint256 u; u < n; ++u) _require(p.depths[u] >= WAD, "depth", p.depths[u]);
+        _require(p.assets.length > 0 && p.assets.length <= 8, "assets", p.assets.length);
         for (uint256 a = 1; a < p.assets.length; ++a) {
             uint256 c = p.assets[a];
-            _require(Collateral.underlying(c) < n, "asset.underlying");
-            _require(Collateral.haircutMm(c) <= Collateral.haircutIm(c), "asset.haircutMm");
-            _require(Collateral.haircutIm(c) <= WAD, "asset.haircutIm");
+            _require(Collateral.underlying(c) < n, "asset.underlying", Collateral.underlying(c));
+            _require(Collateral.haircutMm(c) <= Collateral.haircutIm(c), "asset.haircutMm", Collateral.haircutMm(c));
+            _require(Collateral.haircutIm(c) <= WAD, "asset.haircutIm", Collateral.haircutIm(c));
         }
-        _require(p.scenarios.length > 0 && p.scenarios.length <= MAX_SCENARIOS, "scenarios");
+        _require(p.scenarios.length > 0 && p.scenarios.length <= MAX_SCENARIOS, "scenarios", p.scenarios.length);
         for (uint256 i; i < p.scenarios.length; ++i) {
             uint256 s = p.scenarios[i];
             int256 spot = Scenario.spot(s);
-            _require(spot > -1e18 && Scenario.kind(s) <= Scenario.ABSOLUTE, "scenario");
-            _require(Scenario.weight(s) > 0 && Scenario.weight(s) <= WAD, "scenario.weight");
+            _require(spot > -1e18 && Scenario.kind(s) <= Scenario.ABSOLUTE, "scenario", s);
+            _require(Scenario.weight(s) > 0 && Scenario.weight(s) <= WAD, "scenario.weight", Scenario.weight(s));
             p.scenarios[i] = Scenario.withLn(s, Math.lnWad(1e18 + spot));
         }
     }
 
     function _checkAuction(AuctionParams memory a) internal pure {
-        _require(a.buffer > 0 && a.buffer <= 2e18, "buffer");
-        _require(a.rho0 <= a.rho1 && a.rho1 <= a.rho2 && a.rho2 < WAD, "rho");
-        _require(a.t1 > 0 && a.t2 > 0 && a.t1 <= 1 days && a.t2 <= 7 days, "t1, t2");
-        _require(a.rhoFund <= a.rho1, "rhoFund");
-        _require(a.rhoTake <= a.rho1, "rhoTake");
-        _require(a.hTake <= WAD, "hTake");
-        _require(a.fee <= 0.5e18, "fee");
-        _require(a.bidDelay <= 1 hours && a.bidRounds <= 100, "bidDelay");
-        _require(a.grace <= 1 hours && a.cureMemory <= 1 days, "grace");
-        _require(a.minSlice > 0 && a.minSlice <= 0.5e18, "minSlice");
-        _require(a.fundPerAuction <= WAD && a.fundPerEpoch <= WAD, "fund");
-        _require(a.epoch >= 1 minutes && a.epoch <= 7 days, "epoch");
-        _require(a.rhoSealed <= a.rho1, "rhoSealed");
-        _require(a.commitTime <= 1 hours && a.revealTime <= 1 hours, "commitTime");
-        _require(a.commitTime == 0 || a.revealTime > 0, "revealTime");
-        _require(a.bond <= 0.2e18, "bond");
-        _require(a.adlDelay <= 1 days, "adlDelay");
-        _require(a.minAccount <= 1e24, "minAccount");
-        _require(a.reserveShare <= WAD, "reserveShare");
+        _require(a.buffer > 0 && a.buffer <= 2e18, "buffer", a.buffer);
+        _require(a.rho0 <= a.rho1 && a.rho1 <= a.rho2 && a.rho2 < WAD, "rho", a.rho2);
+        _require(a.t1 > 0 && a.t2 > 0 && a.t1 <= 1 days && a.t2 <= 7 days, "t1, t2", a.t1 > 1 days ? a.t1 : a.t2);
+        _require(a.rhoFund <= a.rho1, "rhoFund", a.rhoFund);
+        _require(a.rhoTake <= a.rho1, "rhoTake", a.rhoTake);
+        _require(a.hTake <= WAD, "hTake", a.hTake);
+        _require(a.fee <= 0.5e18, "fee", a.fee);
+        _require(a.bidDelay <= 1 hours && a.bidRounds <= 100, "bidDelay", a.bidDelay);
+        _require(a.grace <= 1 hours && a.cureMemory <= 1 days, "grace", a.grace);
+        _require(a.minSlice > 0 && a.minSlice <= 0.5e18, "minSlice", a.minSlice);
+        _require(a.fundPerAuction <= WAD && a.fundPerEpoch <= WAD, "fund", a.fundPerAuction > WAD ? a.fundPerAuction : a.fundPerEpoch);
+        _require(a.epoch >= 1 minutes && a.epoch <= 7 days, "epoch", a.epoch);
+        _require(a.rhoSealed <= a.rho1, "rhoSealed", a.rhoSealed);
+        _require(a.commitTime <= 1 hours && a.revealTime <= 1 hours, "commitTime", a.commitTime);
+        _require(a.commitTime == 0 || a.revealTime > 0, "revealTime", a.revealTime);
+        _require(a.bond <= 0.2e18, "bond", a.bond);
+        _require(a.adlDelay <= 1 days, "adlDelay", a.adlDelay);
+        _require(a.minAccount <= 1e24, "minAccount", a.minAccount);
+        _require(a.reserveShare <= WAD, "reserveShare", a.reserveShare);
+        _require(a.impact <= WAD, "impact", a.impact);
+        _require(a.impact == 0 || (a.impactTime > 0 && a.impactTime <= 1 days), "impactTime", a.impactTime);
     }
 
     /* ------------------------------------------------------------------------------------------------------

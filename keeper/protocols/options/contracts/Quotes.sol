@@ -25,7 +25,7 @@ contract Quotes {
     );
 
     error Unauthorised();
-    error SelfBid(uint256 account);
+    error SelfBid(uint256 account, uint256 bidder);
     error ChangedMeanwhile(uint256 expected, uint256 actual);
     error NotLong(uint256 leg);
     error TooDear(int256 excess, uint256 most);
@@ -50,7 +50,7 @@ contract Quotes {
         external
     {
         if (!clearing.mayAct(provider, msg.sender)) revert Unauthorised();
-        if (uint160(account) == uint160(provider)) revert SelfBid(account);
+        if (uint160(account) == uint160(provider)) revert SelfBid(account, provider);
         uint256 actual = clearing.accountOf(account).changeId;
         if (actual != expected) revert ChangedMeanwhile(expected, actual);
         for (uint256 i; i < package.length; ++i) {

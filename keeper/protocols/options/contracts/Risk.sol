@@ -22,7 +22,8 @@ import {Params} from "./Params.sol";
 ///          what an early expiry gains never covers what a later one loses
 ///     scenarios: price moves times clamp(sigma / usual, 1, stressCap); Q takes the slow form of that factor, Q_im
 ///          the one of now, see `Oracle.stress` and `Price.Initial`
-///     X   = floorGross p sum of shorts + floorNaked p naked + lambda (delta p)^2 / depth + low confidence
+///     X   = floorGross p sum of shorts + floorNaked p naked + lambda (delta p)^2 / depth + low confidence;
+///          delta: the largest that is left after any number of the earliest expiries, so none hides a later one
 ///     Q   = factor L + X + haircuts                 once with the maintenance, once with the initial parameters
 ///
 /// An account is healthy while E >= Q. Any single scenario in which E < Q proves the contrary, so a caller may
@@ -46,7 +47,9 @@ contract Risk {
         int256 puts;
         int256 callsNow;
         int256 putsNow;
-        int256 delta; //          in units of the underlying
+        int256 delta; //          in units of the underlying, of all expiries read so far
+        int256 least; //          the least and the greatest it has been between two expiries, 0 included
+        int256 most;
         uint256 shorts; //        contracts
         uint256 doubt; //         contracts x (1 - confidence)
         int256 worth; //          discounted value of all legs, rounded down
@@ -111,7 +114,17 @@ contract Risk {
         view
         returns (Health memory)
     {
-        return _assess(pf, version, mode, named);
+        return _judged(pf, version, mode, named);
+    }
+
+    /// @dev Wider moves are not worse for every book: who has his initial margin must have the maintenance one too.
+    function _judged(Portfolio calldata pf, uint256 version, Price mode, uint256 named)
+        internal
+        view
+        returns (Health memory h)
+    {
+        h = _assess(pf, version, mode, named);
+        if (mode == Price.Initial && h.widened) h.im = Math.max(h.im, _assess(pf, version, Price.Bid, named).mm);
     }
 
     /// @notice Value a portfolio under the current set, or under the one before where that is kinder: while a new
@@ -126,9 +139,9 @@ contract Risk {
         uint256 growth;
         uint256 previous;
         (version, previous, growth) = params.ramp();
-        h = _assess(pf, version, mode, named);
+        h = _judged(pf, version, mode, named);
         if (previous == 0) return (h, version);
-        Health memory old = _assess(pf, previous, mode, ALL);
+        Health memory old = _judged(pf, previous, mode, ALL);
         old.mm = Math.fullMulDivUp(old.mm, growth, WAD);
         h.clamped = old.clamped = h.clamped || old.clamped;
         if (h.equity - int256(h.mm) < old.equity - int256(old.mm)) return (old, previous);
@@ -178,15 +191,16 @@ contract Risk {
         if (b.price != spot) h.clamped = true;
         if (stale) h.stale = true;
         h.underlyings |= 1 << u;
-        _scenarios(b, p, mode, named);
+        _scenarios(b, p, mode, named, h);
     }
 
     /// @dev The scenarios to evaluate, their price moves times what volatility makes of them.
-    function _scenarios(Book memory b, RiskParams memory p, Price mode, uint256 named) internal view {
+    function _scenarios(Book memory b, RiskParams memory p, Price mode, uint256 named, Health memory h) internal view {
         int256 factor = SWAD;
         if (p.stressCap > WAD) {
             (, uint256 atOnce, uint256 eased) = oracle.stress(b.u);
             factor = int256(Math.min(mode == Price.Initial ? atOnce : eased, p.stressCap));
+            if (factor > int256(Math.min(eased, p.stressCap))) h.widened = true;
         }
         b.shocks = new Shock[](named == ALL ? p.scenarios.length : 1);
         for (uint256 s; s < b.shocks.length; ++s) {
@@ -218,6 +232,7 @@ contract Risk {
     ) internal pure {
         int256 value = Fixed.mulDown(units, int256(b.price));
         h.equity += b.worth + value;
+        h.exposures[b.u] = Fixed.mulDown(b.delta + units, int256(b.price));
         (uint256 loss, uint256 worst) = _loss(b, value, named);
         h.loss += loss;
         h.worst |= worst << (8 * b.u);
@@ -244,7 +259,7 @@ contract Risk {
 
     /// @dev Size, naked shorts, low confidence, gross shorts.
     function _addOns(Book memory b, RiskParams memory p, int256 units, Health memory h) internal pure {
-        uint256 exposure = Fixed.mulUp(Fixed.abs(b.delta + units), b.price);
+        uint256 exposure = Fixed.mulUp(_reach(b, units), b.price);
         uint256 convex = Fixed.mulUp(p.lambda, Math.fullMulDivUp(exposure, exposure, p.depths[b.u]));
         h.convex += convex;
         uint256 sum = convex;
@@ -254,6 +269,12 @@ contract Risk {
         uint256 shorts = Fixed.mulUp(b.shorts, b.price);
         h.mm += sum + Fixed.mulUp(shorts, p.floorGrossMm);
         h.im += sum + Fixed.mulUp(shorts, p.floorGrossIm);
+    }
+
+    /// @dev The largest delta there is, now or once some of the expiries are over: an early one hides no later one.
+    function _reach(Book memory b, int256 units) internal pure returns (uint256) {
+        int256 delta = b.delta + units;
+        return Math.max(Fixed.abs(delta - b.least), Fixed.abs(delta - b.most));
     }
 
     function _haircuts(Book memory b, RiskParams memory p, Portfolio calldata pf, Health memory h) internal pure {
@@ -303,6 +324,8 @@ contract Risk {
         b.calls = (b.calls < 0 ? b.calls : int256(0)) + b.callsNow;
         b.puts = (b.puts < 0 ? b.puts : int256(0)) + b.putsNow;
         b.callsNow = b.putsNow = 0;
+        if (b.delta < b.least) b.least = b.delta;
+        if (b.delta > b.most) b.most = b.delta;
     }
 
     /// @dev What all legs of one expiry share.

@@ -56,13 +56,13 @@ contract Sealed {
 
     error Unauthorised();
     error NotInvited(uint256 bidder);
-    error WrongPhase(Phase phase);
+    error WrongPhase(Phase phase, Phase wanted);
     error Already(uint256 bidder);
     error NoCommitment(uint256 bidder);
-    error BadReveal(uint256 rho, uint256 most);
-    error SelfBid(uint256 account);
-    error TooMany();
-    error NothingToDo();
+    error BadReveal(uint256 rho, uint256 most, uint256 rhoSealed);
+    error SelfBid(uint256 account, uint256 bidder);
+    error TooMany(uint256 bids);
+    error NothingToDo(uint256 account);
 
     /* ------------------------------------------------------------------------------------------------------
                                                      STORAGE
@@ -111,7 +111,7 @@ contract Sealed {
         uint256 t;
         (p, flaggedAt, t) = liquidator.sealedClock(account);
         Phase now_ = phase(p, account, flaggedAt, t);
-        if (now_ != wanted) revert WrongPhase(now_);
+        if (now_ != wanted) revert WrongPhase(now_, wanted);
     }
 
     /// @dev Index of the open bid with the least rho, the earlier of equals; the length when there is none.
@@ -141,9 +141,9 @@ contract Sealed {
         (AuctionParams memory p, uint256 flaggedAt) = _in(account, Phase.Commit);
         if (!clearing.mayAct(bidder, msg.sender)) revert Unauthorised();
         if (!invited[address(uint160(bidder))]) revert NotInvited(bidder);
-        if (uint160(bidder) == uint160(account)) revert SelfBid(account);
+        if (uint160(bidder) == uint160(account)) revert SelfBid(account, bidder);
         Bid[] storage all = bids[account][flaggedAt];
-        if (all.length == MAX_BIDS) revert TooMany();
+        if (all.length == MAX_BIDS) revert TooMany(MAX_BIDS);
         for (uint256 i; i < all.length; ++i) {
             if (uint160(all[i].bidder) == uint160(bidder)) revert Already(bidder);
         }
@@ -158,7 +158,7 @@ contract Sealed {
         (AuctionParams memory p, uint256 flaggedAt) = _in(account, Phase.Reveal);
         Bid storage b = _find(bids[account][flaggedAt], bidder);
         bool fits = b.hash == hashOf(account, flaggedAt, bidder, rho, most, salt);
-        if (!fits || rho > p.rhoSealed || most == 0 || most > WAD) revert BadReveal(rho, most);
+        if (!fits || rho > p.rhoSealed || most == 0 || most > WAD) revert BadReveal(rho, most, p.rhoSealed);
         (b.hash, b.rho, b.most) = (0, uint64(rho), uint64(most));
         emit Revealed(account, flaggedAt, bidder, rho, most);
     }
@@ -203,8 +203,9 @@ contract Sealed {
     /// there was no stage to open them in. Anyone may call; the end of an auction does it by itself.
     function release(uint256 account) external {
         (AuctionParams memory p, uint256 flaggedAt, uint256 t) = liquidator.sealedClock(account);
-        if (phase(p, account, flaggedAt, t) != Phase.Over) revert WrongPhase(phase(p, account, flaggedAt, t));
-        if (_all(account, flaggedAt, true) == 0) revert NothingToDo();
+        Phase now_ = phase(p, account, flaggedAt, t);
+        if (now_ != Phase.Over) revert WrongPhase(now_, Phase.Over);
+        if (_all(account, flaggedAt, true) == 0) revert NothingToDo(account);
     }
 
     /// @notice The auction is over; `late`: the time to open bids had passed.

@@ -12,7 +12,7 @@ contract SpotPool {
 
     error Unauthorised();
     error TooLittle(uint256 out, uint256 least);
-    error Empty();
+    error Empty(uint256 base, uint256 quote);
 
     uint256 public constant FEE = 30; //         bps of what comes in
 
@@ -55,7 +55,7 @@ contract SpotPool {
     /// @notice y ga z / (x + ga z), rounded down; ga = 1 - fee.
     function amountOut(bool sell, uint256 amountIn) public view returns (uint256) {
         (uint256 x, uint256 y) = sell ? (reserveBase, reserveQuote) : (reserveQuote, reserveBase);
-        if (x == 0 || y == 0) revert Empty();
+        if (x == 0 || y == 0) revert Empty(reserveBase, reserveQuote);
         uint256 z = amountIn * (10_000 - FEE);
         return y * z / (x * 10_000 + z);
     }

@@ -46,18 +46,19 @@ contract Waterfall {
         uint256 indexed account, uint256 indexed counterparty, uint256 series, int256 size, int256 paid, uint256 score,
         uint256 rate
     );
+    event ClosedAgainst(uint256 indexed account, uint256 indexed counterparty, uint256 series, int256 size, uint256 score);
     event ClosedOut(uint256 indexed account, uint256 fraction, uint256 compensation);
     event Compensated(uint256 indexed account, uint256 indexed counterparty, uint256 amount);
     event Deficit(uint256 indexed account, uint256 amount, uint256 fromFund, uint256 fromReserve);
 
     error Solvent(uint256 account, int256 equity);
     error Insolvent(uint256 account, int256 equity);
-    error NotYet(uint256 account);
+    error NotYet(uint256 account, uint256 now_, uint256 from); // live seconds
     error NotSorted(uint256 index, uint256 score, uint256 last);
     error NotClosed(uint256 account, uint256 series, int256 rest);
     error SameOwner(uint256 account, uint256 counterparty);
     error UnderMargin(uint256 account, int256 equity, uint256 mm);
-    error NothingToDo();
+    error NothingToDo(uint256 account);
 
     /* ------------------------------------------------------------------------------------------------------
                                                      STORAGE
@@ -101,7 +102,7 @@ contract Waterfall {
             rest -= n;
             closed += Fixed.abs(n);
         }
-        if (closed == 0) revert NothingToDo();
+        if (closed == 0) revert NothingToDo(account);
         _settle(account);
     }
 
@@ -112,7 +113,7 @@ contract Waterfall {
         uint40 flaggedAt = uint40(liquidator.auctionOf(account).flaggedAt);
         Queue storage q = queues[account];
         if (q.flaggedAt != flaggedAt) {
-            if (s.offer.refused == 0 && s.t < s.p.t1 + s.p.t2) revert NotYet(account);
+            if (s.offer.refused == 0 && s.t < s.p.t1 + s.p.t2) revert NotYet(account, s.t, s.p.t1 + s.p.t2);
             (q.flaggedAt, q.cash) = (flaggedAt, int128(clearing.portfolio(account).cash));
             (uint256 a, uint256 d) = balance(account);
             uint256 short = d > a ? d - a : 0;
@@ -122,7 +123,7 @@ contract Waterfall {
             emit QueueOpened(account, a, d, fromFund, fromReserve);
         }
         (uint256 assets, uint256 debts) = balance(account);
-        if (debts == 0) revert NothingToDo();
+        if (debts == 0) revert NothingToDo(account);
         return assets >= debts ? WAD : assets * WAD / debts;
     }
 
@@ -229,29 +230,45 @@ contract Waterfall {
 
     /// @notice Close the slice that nobody bought, of every leg, at mark, against the other side. The discount that a
     /// bidder would have had, f rho1 Q, goes to the counterparties in proportion to what they require afterwards.
+    /// Whoever is chosen gains no more than that, which is what a bidder at rho1 has, his fee included.
     /// @param counterparties rising; each must have its requirement afterwards
-    /// @param steps whom each leg is closed against, in this order, until f of it is closed
+    /// @param steps whom each leg is closed against until f of it is closed: series rising, and within each those first
+    /// whose equity depends most on it, as in `deleverage`; each score is emitted
     function closeOut(uint256 account, uint256[] calldata counterparties, Step[] calldata steps)
         external
         returns (uint256 f)
     {
         Liquidator.Standing memory s = liquidator.standing(account);
         if (s.health.equity < 0) revert Insolvent(account, s.health.equity);
-        if (s.t < s.p.t1) revert NotYet(account);
+        if (s.t < s.p.t1) revert NotYet(account, s.t, s.p.t1);
         uint256[] memory was = clearing.portfolio(account).legs;
-        if (was.length == 0) revert NothingToDo();
+        if (was.length == 0) revert NothingToDo(account);
         f = liquidator.fmax(s.health.equity, s.health.mm, s.health.convex, s.p.rho1, s.p);
         uint256 discount = Fixed.mulUp(Math.min(s.health.mm * s.p.rho1 / WAD, uint256(s.health.equity)), f);
-        for (uint256 i; i < steps.length; ++i) {
-            uint256 who = counterparties[steps[i].index];
-            if (uint160(who) == uint160(account)) revert SameOwner(account, who);
-            _close(account, who, steps[i].series, _left(account, was, steps[i].series, f));
-        }
+        _inOrder(account, was, f, counterparties, steps);
         _closed(account, was, f);
         discount = _compensate(account, counterparties, discount);
         emit ClosedOut(account, f, discount);
         if (clearing.portfolio(account).legs.length == 0) _settle(account);
         else liquidator.finish(account);
+    }
+
+    /// @dev Close the share `f` of every leg: series rising, scores falling within each.
+    function _inOrder(
+        uint256 account, uint256[] memory was, uint256 f, uint256[] calldata counterparties, Step[] calldata steps
+    ) internal {
+        uint256 last;
+        for (uint256 i; i < steps.length; ++i) {
+            uint256 series = steps[i].series;
+            if (i == 0 || series != steps[i - 1].series) {
+                if (i != 0 && series < steps[i - 1].series) revert NotSorted(i, series, steps[i - 1].series);
+                last = type(uint256).max;
+            }
+            uint256 who = counterparties[steps[i].index];
+            uint256 score = _close(account, who, series, was, f);
+            if (score > last) revert NotSorted(i, score, last);
+            last = score;
+        }
     }
 
     /// @dev How much of a series is still to be closed, with the sign of the account's position: the share `f` of what
@@ -264,11 +281,21 @@ contract Waterfall {
         return 0;
     }
 
-    function _close(uint256 account, uint256 who, uint256 series, int256 n) internal {
+    /// @return score as in `deleverage`, of the position before; 0 when nothing is closed
+    function _close(uint256 account, uint256 who, uint256 series, uint256[] memory was, uint256 f)
+        internal
+        returns (uint256 score)
+    {
+        if (uint160(who) == uint160(account)) revert SameOwner(account, who);
+        int256 n = _left(account, was, series, f);
         int256 held = clearing.sizeOf(who, series);
-        if (n == 0 || held == 0 || (held > 0) == (n > 0)) return;
+        if (n == 0 || held == 0 || (held > 0) == (n > 0)) return 0;
+        int256 equity = _worth(clearing.portfolio(who));
+        if (equity <= 0) revert UnderMargin(who, equity, 0);
+        score = _score(series, held, equity);
         if (Fixed.abs(held) < Fixed.abs(n)) n = -held;
         clearing.close(account, who, (series << 128).withSize(n), _value(series, n));
+        emit ClosedAgainst(account, who, series, n, score);
     }
 
     function _closed(uint256 account, uint256[] memory was, uint256 f) internal view {
@@ -311,7 +338,7 @@ contract Waterfall {
             Liquidator.Standing memory s = liquidator.standing(account);
             equity = s.health.equity;
             bool end = s.offer.refused != 0 && s.t >= s.p.t1 + s.p.adlDelay;
-            if (equity < 0 && !end) revert NotYet(account);
+            if (equity < 0 && !end) revert NotYet(account, s.t, s.p.t1 + s.p.adlDelay);
         }
         if (equity >= 0) revert Solvent(account, equity);
         _cover(account, uint256(-equity));

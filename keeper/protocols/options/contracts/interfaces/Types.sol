@@ -23,6 +23,8 @@ struct Health {
     uint256 underlyings; //    bit u set: the portfolio depends on underlying u
     bool clamped; //           the price used differs from spot for one of them
     bool stale; //             the feed of one of them is older than its maximum age
+    bool widened; //           initial margin was asked for scenarios wider than those of maintenance
+    int256[4] exposures; //    usd, delta x price per underlying, collateral included
 }
 
 /// @notice One purchase of a slice, as `Clearing` carries it out.
@@ -104,6 +106,8 @@ struct AuctionParams {
     //                       is shared by all
     uint256 minAccount; //   usd, least maintenance requirement of an account that opens risk
     uint256 reserveShare; // wad, share of each fee that goes to the gamma reserve
+    uint256 impact; //       wad, at least the pool's share in the published price: sales pay impact (flow^2) / depth
+    uint256 impactTime; //   seconds in which what has been sold fades to 1 / e of itself
 }
 
 struct ParamSet {

@@ -12,8 +12,8 @@ library Blob {
     /// struct, and array offsets count from behind it.
     uint256 private constant SCALARS = 13;
 
-    /// @dev AuctionParams has 27 words and comes first.
-    uint256 private constant AUCTION = 27 * 32;
+    /// @dev AuctionParams has 29 words and comes first.
+    uint256 private constant AUCTION = 29 * 32;
 
     function write(ParamSet memory set) internal returns (address) {
         bytes memory auction_ = abi.encode(set.auction);

@@ -6,13 +6,13 @@ pragma solidity ^0.8.28;
 library Fixed {
     int256 internal constant WAD = 1e18;
 
-    error Overflow();
+    error Overflow(int256 a, int256 b);
 
     /// @return r floor(a b / 1e18)
     function mulDown(int256 a, int256 b) internal pure returns (int256 r) {
         unchecked {
             int256 p = a * b;
-            if (a != 0 && (p / a != b || (a == -1 && b == type(int256).min))) revert Overflow();
+            if (a != 0 && (p / a != b || (a == -1 && b == type(int256).min))) revert Overflow(a, b);
             r = p / WAD;
             if (p < 0 && r * WAD != p) --r;
         }
