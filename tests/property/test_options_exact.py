@@ -98,3 +98,32 @@ def test_the_float_telling_agrees_within_1e_9_of_gross_notional(
         tolerance = 1e-9 * float(ours.gross[0]) + 1e-6
         for mine, contract in zip((ours.equity, ours.mm, ours.im), theirs, strict=False):
             assert float(mine[0]) == pytest.approx(contract / 10**18, abs=tolerance, rel=1e-14)
+
+
+def stressed(world: OptionsWorld) -> None:
+    """Volatility has just risen: initial margin is asked for wider scenarios than maintenance."""
+    for spot in (SPOTS[0] * 1.03, SPOTS[0]):
+        world.publish(0, spot)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pf=portfolios())
+def test_initial_margin_is_never_below_maintenance_margin(world: OptionsWorld, pf: Portfolio) -> None:
+    with world.undone():
+        stressed(world)
+        assert world.assess(pf, Price.INITIAL)[2] >= world.assess(pf, Price.BID)[1]
+
+
+def test_a_book_that_loses_in_small_moves_only_needs_its_maintenance_margin_to_open(world: OptionsWorld) -> None:
+    """A butterfly around -6 %: in scenarios half as wide again it loses nothing."""
+    held = legs(*((0, EXPIRIES[0], False, SPOTS[0] * k, n) for k, n in ((0.97, -9.0), (0.94, 18.0), (0.91, -9.0))))
+    with world.undone():
+        world.at(EXPIRIES[0] - 600)
+        for expiry in EXPIRIES:
+            world.publish_smile(0, expiry, 500_000)
+        stressed(world)
+        initial, bid = (Market(world.state, world.params.risk, world.now, m) for m in (Price.INITIAL, Price.BID))
+        pf = Portfolio(wad(10_000), held)
+        ours, theirs = initial.assess(pf), world.assess(pf, Price.INITIAL)
+        assert ours.im == theirs[2] == bid.assess(pf).mm and theirs[9] and initial.widened(0)
+        assert initial.params.im_factor * ours.loss < initial.params.mm_factor * bid.assess(pf).loss
