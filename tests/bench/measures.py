@@ -22,7 +22,7 @@ from keeper.simulation.node import Anvil
 from keeper.simulation.world import GENESIS, Size, World, build
 from keeper.tx.keys import Key as Secret
 from keeper.tx.signer import local_signer
-from tests.bench import events, reading, scanning
+from tests.bench import events, reading, scanning, turning
 from tests.bench.harness import Row, seconds
 from tests.worlds.sets import instance, optimum
 
@@ -130,4 +130,4 @@ def choosing() -> list[Row]:
     ]
 
 
-ALL = (start, events.decoding, margin, signing, choosing, journal, *scanning.ALL, *reading.ALL)
+ALL = (start, events.decoding, margin, signing, choosing, journal, *scanning.ALL, *reading.ALL, *turning.ALL)
