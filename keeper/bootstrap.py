@@ -22,6 +22,7 @@ import structlog
 from keeper import chains, loading, ports
 from keeper.arming import Arming, planning
 from keeper.chain import rpc as wire
+from keeper.chain.codec import Header
 from keeper.chain.follower import Follower
 from keeper.chain.fork import Blocks, forked
 from keeper.chain.mempool import Mempool, Replayed
@@ -36,7 +37,7 @@ from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
 from keeper.daemon import TROUBLE, Daemon, nothing
 from keeper.errors import ChainLost, Misconfigured
-from keeper.model import Address, BlockBatch, BlockRef
+from keeper.model import Address, BlockBatch, BlockRef, Hash
 from keeper.ports import Adapter, ChainSource, Clock, Executor, Strategy, Transactions, Watcher
 from keeper.process.care import Care
 from keeper.process.lease import Lease
@@ -150,6 +151,7 @@ class _Assembly:
         self.since = min(adapter.interests(loading.Nothing()).since for adapter, _ in self.desks)
         self.arming = Arming(settings, self.name, self.chain, isinstance(mode, Live))
         self.replay: Replay | None = None
+        self.headers = dict[Hash, Header]()
         self.standings: Standings | None = None  # of several endpoints
         self.beside: list[Callable[[], Awaitable[None]]] = []  # what runs for as long as the daemon does
         self.clock: Clock = SystemClock()
@@ -183,7 +185,7 @@ class _Assembly:
 
     async def keeper(self) -> Keeper:
         urls, anvil = await self._endpoint()
-        node = Node(self._connect(urls, watched=True))
+        node = Node(self._connect(urls, watched=True), self.headers)
         chain_id = await self._chain_id(node)
         signer = await self._signer(node, chain_id)
         executor = self._stepped(node, anvil, signer)
@@ -261,7 +263,8 @@ class _Assembly:
         return node
 
     def _source(self, urls: Sequence[str], kernel: Kernel) -> ChainSource:
-        follower = Follower(Node(self._connect(urls)), kernel.interests, self.clock, chains.patience(self.chain))
+        node = Node(self._connect(urls), self.headers)
+        follower = Follower(node, kernel.interests, self.clock, chains.patience(self.chain))
         return follower if self.replay is None else Paced(follower, self.replay)
 
     async def _recorded(self, urls: Sequence[str]) -> None:

@@ -92,6 +92,7 @@ class Daemon:
         self._dealt: BlockRef | None = None  # the head that has been dealt with; None while there is another
         self._aside: list[Pending] = []  # heard while there was no head to act on
         self._glimpses = 0  # since the last head
+        self._untold: list[Effect | Turn] = []  # what the watchers have still to see
 
     async def run(self, blocks: int | None = None) -> None:
         """Until ``stop``, the end of the source, or that many turns. Raises what must end the keeper."""
@@ -119,9 +120,13 @@ class Daemon:
         async for event in self._source.events(self.kernel.ref.number + 1):
             self._busy = True
             async with self._thinking:
-                turns += await self._heed(event)
+                try:
+                    turns += await self._heed(event)
+                finally:
+                    self._tell()
             if isinstance(event, BlockBatch) and event.head:
                 await self._audit(event.ref)
+                self._tell()
                 self._keep_warm()
                 going = await self._after(event.ref)
                 if not going or (blocks is not None and turns >= blocks):
@@ -162,8 +167,7 @@ class Daemon:
         sent = await self._perform(effects, ref, began)
         self._show(self.kernel.expect())
         self._dealt, self._glimpses = ref, 0
-        for watcher in self._watchers:
-            watcher.turn(Turn(ref, decided, sent if first is None else first))
+        self._untold.append(Turn(ref, decided, sent if first is None else first))
         return True
 
     async def _first(self, ref: BlockRef, began: float) -> float | None:
@@ -207,6 +211,7 @@ class Daemon:
         self._glimpses += 1
         self._foresee(calls, between=True)
         await self._perform(self.kernel.glimpse(), ref, self._clock.monotonic())
+        self._tell()
 
     def _foresee(self, calls: Sequence[Pending], *, between: bool) -> None:
         if calls:
@@ -291,7 +296,11 @@ class Daemon:
             (self._unresolved.add if strange and event.state in SENT else self._unresolved.discard)(event.intent)
 
     def _show(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Record | Outcome | Send | Seen):
-                for watcher in self._watchers:
-                    watcher.effect(effect)
+        """To the watchers, in this order, once there is time: no send waits for what is written about it."""
+        self._untold += (effect for effect in effects if isinstance(effect, Record | Outcome | Send | Seen))
+
+    def _tell(self) -> None:
+        untold, self._untold = self._untold, []
+        for one in untold:
+            for watcher in self._watchers:
+                watcher.turn(one) if isinstance(one, Turn) else watcher.effect(one)

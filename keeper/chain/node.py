@@ -18,6 +18,7 @@ from keeper.errors import KeeperError, NodeUnavailable, StaleRead
 from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Pending, Read, Reading, Receipt
 
 BATCH: Final = 100  # calls; larger batches gain nothing and some providers refuse them
+KNOWN: Final = 64  # headers remembered: what a hash names does not change
 RANGE_SECONDS: Final = 30.0  # a log range reads far more than other calls
 
 # What nodes say, in lower case, when it is the call that failed and not the node.
@@ -71,8 +72,10 @@ class FeeHistory(NamedTuple):
 
 
 class Node:
-    def __init__(self, rpc: Rpc | Pool) -> None:
+    def __init__(self, rpc: Rpc | Pool, known: dict[Hash, Header] | None = None) -> None:
+        """``known``: headers that were seen, by hash, the newest last; several nodes of one chain may share it."""
         self._rpc = rpc
+        self._known: dict[Hash, Header] = {} if known is None else known
 
     def __repr__(self) -> str:
         return f"Node({self.endpoint})"
@@ -156,6 +159,9 @@ class Node:
 
     async def contents(self, header: Header, filters: Sequence[LogFilter], reads: Sequence[Read]) -> Contents:
         """Logs and reads of one block in one round trip. StaleRead when logs and header contradict each other."""
+        self._known[header.ref.hash] = header
+        if len(self._known) > KNOWN:
+            del self._known[next(iter(self._known))]
         pin = codec.at_hash(header.ref.hash)
         asked = codec.queries(filters)
         calls: list[Request] = [("eth_getLogs", ({**query, **pin},)) for query in asked]
@@ -237,7 +243,9 @@ class Node:
             answers = await self._rpc.batch([("eth_getTransactionReceipt", (to_hex(one),)) for one in asked])
             found += map(_mined, _settle(answers), asked)
         wanted = list(dict.fromkeys(octets(one["blockHash"], "receipt.blockHash", 32) for one in found if one))
-        blocks = dict(zip(wanted, await self.headers(wanted) if wanted else (), strict=True))
+        strange = [block for block in wanted if block not in self._known]
+        blocks = {block: self._known[block] for block in wanted if block in self._known}
+        blocks |= zip(strange, await self.headers(strange) if strange else (), strict=True)
         return [None if one is None else _receipt(one, blocks) for one in found]
 
     async def nonce(self, address: Address) -> int:

@@ -103,7 +103,7 @@ class _Plan:
         gas = self.limits.block_gas - sum(map(gas_limit, self.chosen))
         room = self.table.room(self.chosen, gas, self.limits.max_inflight - len(self.chosen))
         items, soon = [self.table.item(o) for o in able], [self.table.reserved(d) for d in waiting]
-        found = select([*items, *soon], room)
+        found = _all([*items, *soon], room) or select([*items, *soon], room)
         kept = [soon[i - len(able)] for i in found.chosen if i >= len(able)]
         self._take(self._exact([able[i] for i in found.chosen if i < len(able)]))
         left = [(o, item) for o, item in zip(able, items, strict=True) if o.id not in self.taken]
@@ -166,6 +166,15 @@ class _Plan:
         together = [*self.chosen, *more]
         full = len(together) > self.limits.max_inflight or sum(map(gas_limit, together)) > self.limits.block_gas
         return Reason.SET_NOT_CHOSEN if full else None
+
+
+def _all(items: Sequence[Item], room: Room) -> Selected | None:
+    """Everything, where there is room for it and each is worth it: then there is nothing to choose."""
+    apart = len({item.group for item in items}) == len(items)
+    if not apart or any(item.value <= 0 for item in items) or not room.fits(items):
+        return None
+    value = sum(item.value for item in items)
+    return Selected(tuple(range(len(items))), value, value, (0,) * (len(room.rows) + 1))
 
 
 def _displaced(item: Item, room: Room, found: Selected) -> int:

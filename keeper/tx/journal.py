@@ -52,6 +52,7 @@ class Journal:
         self.binding = binding
         self._db: sqlite3.Connection | None = None
         self._joined = False  # writes are part of a transaction that is under way
+        self._open_ended = False  # a whole transaction waits for its commit: see ``soon``
         self._lock = Lock(path, reading.owner)
         try:
             self._open()
@@ -63,8 +64,10 @@ class Journal:
         """Idempotent."""
         if self._db is not None:
             with suppress(sqlite3.Error):
+                if self._open_ended:
+                    self._db.execute("COMMIT")
                 self._db.close()
-            self._db = None
+            self._db, self._open_ended = None, False
         self._lock.release()
 
     # ─── writing: each is one durable transaction ─────────────────────────────────────────────────
@@ -255,29 +258,46 @@ class Journal:
     # ─── below: SQLite, and its errors ────────────────────────────────────────────────────────────
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """All writes within as one durable transaction. What is raised within leaves none of them, and closes."""
-        with self._writing():
+    def together(self, *, soon: bool = False) -> Iterator[None]:
+        """All writes within as one durable transaction. What is raised within leaves none of them, and closes.
+
+        ``soon``: durable with the next write, or with ``settle``, whichever comes first: for what the chain says, which
+        a successor would find there again. Nothing is signed in between that is not committed together with it.
+        """
+        with self._writing(soon=soon):
             self._joined = True
             try:
                 yield
             except BaseException:
+                self._open_ended = False
                 self.close()
                 raise
             finally:
                 self._joined = False
 
+    def settle(self) -> None:
+        """Commit what was to be durable soon."""
+        if self._open_ended and self._db is not None:
+            with self._translated():
+                self._db.execute("COMMIT")
+            self._open_ended = False
+
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, *, soon: bool = False) -> Iterator[sqlite3.Connection]:
         self.check()
         db = self._connected()
         with self._translated():
             if self._joined:
                 yield db
                 return
-            db.execute("BEGIN IMMEDIATE")
+            if not self._open_ended:
+                db.execute("BEGIN IMMEDIATE")
+            self._open_ended = False
             yield db
-            db.execute("COMMIT")
+            if soon:
+                self._open_ended = True
+            else:
+                db.execute("COMMIT")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

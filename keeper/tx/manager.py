@@ -119,7 +119,12 @@ class Manager:
             sighted = await self._sight()
             if any(found is None for _, found in sighted):
                 await self._admission.market(head)
-            events += [event for seen in sighted for event in await self._follow(*seen, mined, head)]
+            with lane.journal.together(soon=True):  # one commit, however many were mined, and no send waits for it
+                for flight, found in sighted:
+                    events += self._observe(flight, found) + self._deepen(flight, head)
+            asyncio.get_running_loop().call_soon(lane.journal.settle)
+            for flight, _ in sighted:
+                events += await self._follow(flight, mined, head)
             self._prune(head)
             return events
 
@@ -198,15 +203,15 @@ class Manager:
         """Whether its receipt is in a block that is known to be canonical: it need not be asked for again."""
         return flight.receipt is not None and self.lane.heads.holds(flight.receipt.block)
 
-    async def _follow(self, flight: Flight, found: Receipt | None, mined: int, head: BlockRef) -> list[TxEvent]:
-        events = self._observe(flight, found) + self._deepen(flight, head)
+    async def _follow(self, flight: Flight, mined: int, head: BlockRef) -> list[TxEvent]:
+        """What has no receipt."""
         if flight.receipt is not None:
-            return events
+            return []
         if flight.nonce < mined:
-            return events + self._suspect(flight, head)
+            return self._suspect(flight, head)
         flight.missing_since = None
         level = self.lane.level()  # a lower nonce may have halted the key in this very turn
-        return events if level is Level.HALT else events + await self._tend(flight, level, head)
+        return [] if level is Level.HALT else await self._tend(flight, level, head)
 
     def _observe(self, flight: Flight, found: Receipt | None) -> list[TxEvent]:
         """What a receipt, or its absence, changes."""

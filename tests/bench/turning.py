@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from keeper.chain import rpc as wire
+from keeper.chain.codec import Header
 from keeper.chain.follower import Follower
 from keeper.chain.node import Answer, Node
 from keeper.clock import SystemClock
@@ -36,6 +37,7 @@ from keeper.model import (
     Decision,
     Delta,
     Fact,
+    Hash,
     HealthReport,
     Holding,
     Interests,
@@ -163,8 +165,8 @@ class Turned:
 class Timed(Node):
     """A node whose acknowledgements are timed."""
 
-    def __init__(self, rpc: wire.Rpc, watch: Stopwatch) -> None:
-        super().__init__(rpc)
+    def __init__(self, rpc: wire.Rpc, watch: Stopwatch, known: dict[Hash, Header]) -> None:
+        super().__init__(rpc, known)
         self._watch = watch
 
     async def send(self, raw: bytes) -> Answer:
@@ -187,7 +189,8 @@ async def running(anvil: Anvil, scanned: Crowd | None, watch: Stopwatch) -> Asyn
     key, address = actor(f"keeper {os.urandom(4).hex()}")
     anvil.set_balance(address, 10**21)
     async with AsyncExitStack() as stack:
-        node, ears = Timed(wire.connect(str(anvil.ipc)), watch), wire.connect(str(anvil.ipc))
+        known = dict[Hash, Header]()
+        node, ears = Timed(wire.connect(str(anvil.ipc)), watch, known), wire.connect(str(anvil.ipc))
         stack.push_async_callback(node.reset)
         stack.push_async_callback(ears.close)
         _stamped(ears, watch)
@@ -202,7 +205,7 @@ async def running(anvil: Anvil, scanned: Crowd | None, watch: Stopwatch) -> Asyn
         manager = Manager(node, journal, signer, settings, _rewards(node), budget=budget)
         genesis = await node.block("latest")
         kernel = Kernel([(cast(Any, Bench(scanned)), [Taker()])], genesis, 1, directly, Limits())
-        source = Follower(Node(ears), kernel.interests, SystemClock())
+        source = Follower(Node(ears, known), kernel.interests, SystemClock())
         after = _Blocks(anvil, scanned)
         anvil.rpc("evm_mine")
         yield Daemon(kernel, source, manager, node, signer.address, SystemClock(), [watch], after.step)

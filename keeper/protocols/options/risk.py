@@ -23,6 +23,7 @@ from keeper.protocols.options.shocks import Price as Price
 from keeper.units import BPS, WAD, YEAR, div_trunc, mul_down, mul_up
 
 ALL: Final = None  # every scenario
+MOST: Final = 4_096  # portfolios whose health is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class Market:
     _terms: dict[tuple[int, int], Term] = field(default_factory=dict)
     _values: dict[int, Valued] = field(default_factory=dict)
     _usual: Market | None = None
+    _assessed: dict[tuple[Portfolio, int | None], Health] = field(default_factory=dict)
 
     def price(self, underlying: int) -> int:
         """The clamped price, wad."""
@@ -212,6 +214,28 @@ class Market:
 
     def assess(self, pf: Portfolio, named: int | None = ALL) -> Health:
         """``Risk.assess``. ``named``: None for all scenarios, or one scenario index per underlying, a byte each."""
+        found = self._assessed.get((pf, named))
+        if found is None:
+            if len(self._assessed) >= MOST:
+                self._assessed.clear()
+            found = self._assessed[pf, named] = self._assess(pf, named)
+        return found
+
+    def like(self, other: Market) -> bool:
+        """Whether all prices and moves are the same: then everything is, but for initial margin by wider moves."""
+        if Price.INITIAL in (self.mode, other.mode):
+            return False
+        held = [u for u in range(len(self.params.depths)) if self.state.feed(u)]
+        try:
+            return all(self._price(u) == other._price(u) and self.moves(u) == other.moves(u) for u in held)
+        except (ArithmeticError, LookupError, ValueError):  # whoever holds it will hear of it
+            return False
+
+    def share(self, other: Market) -> None:
+        """Work with what ``other``, which is like this one, has valued."""
+        self._terms, self._values, self._assessed = other._terms, other._values, other._assessed
+
+    def _assess(self, pf: Portfolio, named: int | None) -> Health:
         equity, mm, im, convex, loss, worst, used, clamped, stale = pf.cash, 0, 0, 0, 0, 0, 0, False, False
         deltas, exposures = list[int](), list[int]()
         by_underlying = {u: tuple(legs) for u, legs in groupby(pf.legs, lambda leg: leg.series >> 112)}
@@ -350,7 +374,12 @@ def market(view: View, version: int, now: int, mode: Price) -> Market:
         if len(made) >= 16:
             made.clear()
         state = State(view)
-        made[key] = Market(state, state.params(version).risk, now, mode)
+        new = Market(state, state.params(version).risk, now, mode)
+        for known, other in made.items():
+            if known[:3] == key[:3] and new.like(other):
+                new.share(other)
+                break
+        made[key] = new
     return made[key]
 
 
