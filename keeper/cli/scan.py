@@ -55,6 +55,7 @@ def ahead(kernel: Kernel, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
         if isinstance(desk.adapter, Options):
             for b in nearest(desk.adapter.health, desk.book.columns, desk.book, at, limit):
                 found.append({"protocol": desk.adapter.name, **_plain(b)})
+            notes += (f"0x{key.id:x} is condemned by the price that is due next" for key in sorted(desk.coming))
         else:
             notes.append(f"{desk.adapter.name} cannot say who is next; keeper scan lists its accounts by health")
     return sorted(found, key=lambda row: -row["day"])[:limit], [*notes, *_notes(unvalued(kernel))]

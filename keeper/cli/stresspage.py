@@ -21,7 +21,7 @@ def draw(block: int, found: Stress) -> str:
     charts.append(_fund(found, 150 + len(found.cascades) * PANEL))
     q = found.question
     lines = [
-        f"block {block} · {len(found.accounts)} accounts · insurance fund $ {found.fund:,.0f}",
+        f"block {block} · {len(found.accounts)} accounts · insurance fund ${found.fund:,.0f}",
         f"pool's weight in the reported price {q.omega:.0%} · Merton: sigma {found.sigma:.0%}, {q.intensity:g} jumps a "
         f"year of {q.jump:+.0%} ± {q.spread:.0%} · horizon {q.horizon / 3600:g} h",
     ]
@@ -52,10 +52,10 @@ def _cascade(u: int, c: Cascade, top: float) -> Chart:
     x = Axis(LOW, HIGH, LEFT, RIGHT)
     y = Axis(-1.1 * most, 1.1 * most, top + PANEL - 70, top + 30)
     right = Axis(-1.1 * _most(counts), 1.1 * _most(counts), top + PANEL - 70, top + 30)
-    chart = Chart(f"Underlying {u}, at $ {c.ladder.price:,.2f}", x, y, _percent, _money, right, _count)
-    chart.bars(flow, 0.014, RED, "forced flow into the pool, with what it triggers (selling is below)")
-    chart.bars(alone, 0.007, INK, "of the move alone")
-    chart.line(counts, BLUE, "accounts liquidatable (right)", right=True)
+    chart = Chart(f"Underlying {u}, today at ${c.ladder.price:,.2f}: what each move of its price would force", x, y, _percent, _money, right, _count)
+    chart.bars(flow, 0.014, RED, "forced flow into the pool: sold below 0, bought above")
+    chart.bars(alone, 0.007, INK, "of it, at once; the rest is triggered")
+    chart.line(counts, BLUE, "accounts liquidated (right)", right=True)
     return chart
 
 

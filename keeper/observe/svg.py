@@ -108,7 +108,7 @@ class Chart:
         axis, x = self.right, self.x.end + 8
         if axis is None:
             return []
-        return [_text(x, axis.at(tick) + 4, self.show_right(tick), color=GREY) for tick in axis.ticks(5)]
+        return [_text(x, axis.at(tick) + 4, self.show_right(tick), color=GREY) for tick in axis.ticks(10)]
 
     def _edges(self) -> list[str]:
         out = [_line(self.x.begin, self.y.begin, self.x.end, self.y.begin, INK)]
@@ -121,7 +121,7 @@ class Chart:
         for text, color in self.legend:
             out.append(_rect(x, self.y.end - 18, 10, 10, color, 1.0))
             out.append(_text(x + 15, self.y.end - 9, text))
-            x += 32 + 6.4 * len(text)
+            x += 34 + 6.6 * len(text)
         return out
 
 
