@@ -52,7 +52,16 @@ def _cascade(u: int, c: Cascade, top: float) -> Chart:
     x = Axis(LOW, HIGH, LEFT, RIGHT)
     y = Axis(-1.1 * most, 1.1 * most, top + PANEL - 70, top + 30)
     right = Axis(-1.1 * _most(counts), 1.1 * _most(counts), top + PANEL - 70, top + 30)
-    chart = Chart(f"Underlying {u}, today at ${c.ladder.price:,.2f}: what each move of its price would force", x, y, _percent, _money, right, _count)
+    title = f"Underlying {u}, today at ${c.ladder.price:,.2f}: what each move of its price would force"
+    chart = Chart(
+        title,
+        x,
+        y,
+        _percent,
+        _money,
+        right,
+        _count,
+    )
     chart.bars(flow, 0.014, RED, "forced flow into the pool: sold below 0, bought above")
     chart.bars(alone, 0.007, INK, "of it, at once; the rest is triggered")
     chart.line(counts, BLUE, "accounts liquidated (right)", right=True)
