@@ -18,6 +18,7 @@ from keeper.model import BlockRef, Call, Effect, Moment, Pending, Record, Send, 
 from keeper.observe.decisions import DecisionLog
 from keeper.observe.watch import Logged
 from keeper.protocols.options.adapter import Options
+from keeper.protocols.options.book import CONTRACTS
 from keeper.settings import load
 from tests.worlds.market import Scene, crash
 
@@ -57,9 +58,11 @@ class Seen:
 
     def turn(self, turn: Turn) -> None: ...
 
+    def records(self) -> list[Record]:
+        return [e for e in self.effects if isinstance(e, Record)]
+
     def early(self) -> list[Record]:
-        records = (e for e in self.effects if isinstance(e, Record))
-        return [r for r in records if r.event.startswith("decision.") and r.fields.get("pending")]
+        return [r for r in self.records() if r.event.startswith("decision.") and r.fields.get("pending")]
 
 
 async def test_the_flag_is_in_the_block_of_the_update(scene: Scene) -> None:
@@ -160,6 +163,58 @@ async def test_an_update_between_two_heads_is_acted_on_at_once_and_recorded(scen
     ours, theirs = ((config / name).read_text().splitlines()[1:] for name in (DECISIONS, "again.jsonl"))
     assert ours == theirs
     assert [r.fields for r in replayed.early()] == [r.fields for r in early]
+
+
+async def test_whom_the_rule_condemns_is_dealt_with_before_the_book_is_looked_at(scene: Scene) -> None:
+    """The pool has fallen and the oracle has not: its next price is due. When it comes, its victims come first."""
+    w, seen, call = scene.world, Seen(), drop(scene)
+    feed = w.state.feed(0)
+    assert feed is not None
+    fallen = scene.driver._pool_price(0) * (1 - 2 * (1 - 0.93 * feed.spot / 10**8 / scene.driver._pool_price(0)))
+    swap = scene.driver._arbitrage(0, fallen)
+    assert swap is not None
+    w.arbitrageur.send(w.node, swap)
+    w.node.mine(w.now + w.block_time)
+    w.follow()
+    turns = list[BlockRef]()
+
+    async def step(ref: BlockRef) -> bool:
+        turns.append(ref)
+        if len(turns) == 1:
+            assert foretold(seen) == []
+            w.publisher.send(w.node, w.spot_call(0, args_of(call), w.now + w.block_time))
+        w.node.mine(w.now + w.block_time)
+        w.follow()
+        return len(turns) < 2
+
+    async with bootstrap.keeper(scene.settings("record.enabled=false"), bootstrap.Live(), [seen], step) as keeper:
+        async with asyncio.timeout(60):
+            await keeper.daemon.run(2)
+    told = [r for r in seen.records() if r.event == "account.expected" and r.block == turns[0].number]
+    named = {int(account, 16) for r in told for account in str(r.fields["accounts"]).split()}
+    first = foretold(seen)
+    assert named and first and {r.block for r in first} == {turns[1].number}
+    flagged = {int(str(r.fields["account"]), 16) for r in first}
+    assert flagged <= named
+    order = [r.event for r in seen.records() if r.block == turns[1].number]
+    assert order.index(first[0].event) < order.index("account.unhealthy")
+    assert all((auction := w.state.auction(account)) and auction.flagged_at for account in flagged)
+    assert len([r for r in seen.records() if r.event == "tx.broadcast"]) == len(set(sent(seen)))
+
+
+def foretold(seen: Seen) -> list[Record]:
+    return [r for r in seen.records() if r.fields.get("foretold")]
+
+
+def sent(seen: Seen) -> list[bytes]:
+    """Subjects: nothing is done twice, though the whole book is looked at afterwards."""
+    return [e.intent.subject.encode() for e in seen.effects if isinstance(e, Send)]
+
+
+def args_of(call: Call) -> int:
+    decoded = CONTRACTS["Oracle"].decode(call.data)
+    assert decoded is not None
+    return int(decoded[1]["spot"])
 
 
 def test_what_is_not_mined_is_not_waited_for() -> None:
