@@ -251,12 +251,16 @@ def steady(count: int) -> Crowd:
     for move in (-0.0015, 0.0, 0.0015):
         tick(c, SPOTS[0] * (1 + move))
         for key in c.columns.suspects(c, c.at):
-            c.columns.put(key, None)
-    some = next(iter(c.columns.keys("account")))
-    record = c.columns.get(some)
-    assert record is not None
-    c.columns.put(POOR, replace(record, cash=-(10**15)))
+            c.columns.put(key, replace(_record(c, key), cash=10**28))
+    c.columns.put(POOR, replace(_record(c, next(iter(c.columns.keys("account")))), cash=-(10**25)))
+    assert list(c.columns.suspects(c, c.at)) == [POOR]
     return c
+
+
+def _record(c: Crowd, key: Key) -> Account:
+    found = c.columns.get(key)
+    assert found is not None
+    return found
 
 
 # ─── what it decides about ────────────────────────────────────────────────────────────────────────

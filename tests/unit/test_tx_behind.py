@@ -89,16 +89,21 @@ async def test_one_that_relies_on_nothing_is_not_asked_about_at_every_block(rig:
     assert [tx.to for tx in rig.chain.pool.values()] == [target(1)]
 
 
-async def test_a_commit_that_is_to_come_soon_comes_with_the_next_signature_or_by_itself(rig: Rig) -> None:
-    """What the chain says of our transactions: read at once by ourselves, and by others when it is durable."""
-    await rig.submit(intent(1))
-    await rig.mine()
-    [(state,)] = rig.journal.ask("SELECT state FROM intent")
-    assert state == S.INCLUDED
-    rig.journal.close()  # settles
+async def test_a_graceful_end_commits_what_was_to_come_soon(rig: Rig) -> None:
+    with rig.journal.together(soon=True):
+        rig.journal.remember("salt", b"x")
     await rig.restart()
-    [(state,)] = rig.journal.ask("SELECT state FROM intent")
-    assert state == S.INCLUDED
+    assert rig.journal.recall("salt") == b"x"
+
+
+async def test_what_the_chain_said_is_found_there_again(rig: Rig) -> None:
+    """Killed before that commit: the receipt is still there."""
+    await rig.submit(intent(1))
+    rig.chain.mine()
+    rig.journal._open_ended = False
+    await rig.manager.on_block(rig.chain.head)
+    rig.journal._open_ended = False  # nothing is committed at the end: as if killed
+    assert (S.INCLUDED, None) in brief(await rig.restart())
 
 
 async def test_a_failure_in_what_is_written_together_leaves_none_of_it(rig: Rig) -> None:
