@@ -76,5 +76,5 @@ class Settings:
     pool_weight: Share = 0  # wad, of the pools in the price that the oracle reports
     impact: Seconds = 120  # for which own trades count as still in that price
     rules: tuple[Rule, ...] = ()  # by underlying, how its publisher works; what comes next is read from the pool
-    crowd: Share = wad("0.25")  # wad, of the delta of all others under water, that is in the pool before our hedge
+    crowd: Share = wad("0.05")  # wad, of the delta of all others under water, that is in the pool before our hedge
     tolerance: Share = wad("0.02")  # wad, how much worse than planned a swap may be before all reverts
