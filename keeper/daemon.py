@@ -126,7 +126,6 @@ class Daemon:
                     self._tell()
             if isinstance(event, BlockBatch) and event.head:
                 await self._audit(event.ref)
-                self._tell()
                 self._keep_warm()
                 going = await self._after(event.ref)
                 if not going or (blocks is not None and turns >= blocks):
@@ -275,6 +274,8 @@ class Daemon:
         except (RpcError, AdapterFault) as error:
             log.warning("audit.off", block=ref.number, error=str(error), help="the node must allow state overrides")
             self._reread = None
+        finally:
+            self._tell()
 
     async def _corrected(self, reading: Reading, ref: BlockRef) -> bool:
         assert self._reread
