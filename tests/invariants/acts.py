@@ -5,13 +5,13 @@ A new mechanism joins the walk with one function and one row of ``ACTS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import exp
 from typing import Final
 
 from keeper.protocols.options import slices
-from keeper.protocols.options.records import Leg, series_of, unpack_leg
+from keeper.protocols.options.records import Leg, pack_leg, series_of, unpack_leg
 from keeper.protocols.options.risk import Portfolio, Price
 from keeper.units import WAD, mul_down, mul_up
 from tests.invariants.walk import BACKSTOP, BIDDERS, BROKER, EXPIRIES, INSURER, MAKER, PEOPLE, TRADERS, USD, Walk, word
@@ -72,6 +72,11 @@ def night(w: Walk) -> None:
     ahead = [expiry for expiry in EXPIRIES if expiry > w.now]
     if not ahead or w.rng.random() < 0.6:
         return
+    passed(w, ahead)
+
+
+def passed(w: Walk, ahead: Sequence[int]) -> None:
+    """Through the settlement window of the first of these expiries, and past it."""
     w.at(max(w.now + 1, ahead[0] - w.rng.randint(40, 100)))
     while w.now < ahead[0] + 10:
         w.publish_all(w.rng.randint(5, 20))
@@ -116,10 +121,10 @@ def trade(w: Walk) -> None:
     if a == b or not package:
         return
     careful = w.rng.random() < 0.95
-    while careful and package and not _bears(w, a, package):
-        package = [leg for word_ in package if (leg := _halved(word_))]
+    while careful and package and not bears(w, a, package):
+        package = [leg for word_ in package if (leg := smaller(word_))]
     if package:
-        _traded(w, a, b, package)
+        traded(w, a, b, package)
 
 
 def reduce(w: Walk) -> None:
@@ -134,7 +139,7 @@ def reduce(w: Walk) -> None:
     size = size if w.rng.random() < 0.5 else size // 2 // LOT * LOT
     if size:
         signed = -size if mine[series] > 0 else size
-        _traded(w, a, w.account(MAKER), [series << 128 | signed & 2**128 - 1])
+        traded(w, a, w.account(MAKER), [series << 128 | signed & 2**128 - 1])
 
 
 def meddle(w: Walk) -> None:
@@ -145,7 +150,7 @@ def meddle(w: Walk) -> None:
             u, expiry, call, strike = series_of(w.rng.choice(short).series)
             if expiry > w.now + 120:
                 near = word(u, expiry, call, round(strike / WAD * (1.05 if call else 0.95)), w.rng.uniform(0.1, 2))
-                _traded(w, account, w.account(MAKER), [near])
+                traded(w, account, w.account(MAKER), [near])
 
 
 def _package(w: Walk) -> list[int]:
@@ -162,29 +167,21 @@ def _package(w: Walk) -> list[int]:
     return list(legs.values())
 
 
-def _halved(leg: int) -> int:
+def smaller(leg: int) -> int:
     size = unpack_leg(leg).size
     half = abs(size) // 2 // LOT * LOT
     return leg >> 128 << 128 | (half if size > 0 else -half) & 2**128 - 1 if half else 0
 
 
-def _bears(w: Walk, account: int, package: list[int]) -> bool:
+def bears(w: Walk, account: int, package: list[int]) -> bool:
     prices = w.prices(Price.INITIAL)
-    after = slices.merge(w.holds(account), _portfolio(w, package))
+    after = slices.merge(w.holds(account), w.portfolio(package))
     h = prices.assess(after)
-    return h.equity - _worth(w, package) >= h.im
+    return h.equity - w.worth(package, Price.INITIAL) >= h.im
 
 
-def _portfolio(w: Walk, package: list[int]) -> Portfolio:
-    return Portfolio(0, tuple(sorted(map(unpack_leg, package))), (0,) * len(w.dep.tokens))
-
-
-def _worth(w: Walk, package: list[int]) -> int:
-    return w.prices(Price.INITIAL).assess(_portfolio(w, package)).equity
-
-
-def _traded(w: Walk, a: int, b: int, package: list[int]) -> None:
-    premium = _worth(w, package) * w.rng.randint(980, 1020) // 1000
+def traded(w: Walk, a: int, b: int, package: list[int]) -> None:
+    premium = w.worth(package, Price.INITIAL) * w.rng.randint(980, 1020) // 1000
     salt = w.rng.randrange(2**64)
     w.do(BROKER, "Clearing", "trade", a, b, package, premium, FOREVER, salt, b"", accounts=(a, b))
 
@@ -247,15 +244,20 @@ def improve(w: Walk) -> None:
 
 def cure(w: Walk) -> None:
     for account in w.running()[-1:]:
-        w.do(w.rng.choice(PEOPLE), "Liquidator", "cure", account, accounts=(account,))
+        cured(w, account)
+
+
+def cured(w: Walk, account: int) -> None:
+    w.do(w.rng.choice(PEOPLE), "Liquidator", "cure", account, accounts=(account,))
 
 
 def bid(w: Walk) -> None:
     """For all, a part or a sliver; sometimes by the account itself, or for what it was before."""
-    running = w.running()
-    if not running:
-        return
-    account = w.rng.choice(sorted(running))
+    if running := w.running():
+        bought(w, w.rng.choice(sorted(running)))
+
+
+def bought(w: Walk, account: int) -> None:
     name = w.rng.choice((*BIDDERS, MAKER)) if w.rng.random() < 0.93 else w.name(account)
     if name not in PEOPLE:
         return
@@ -270,17 +272,34 @@ def bid(w: Walk) -> None:
 
 def takeover(w: Walk) -> None:
     for account in w.running()[:1]:
-        receiver = w.account(BACKSTOP)
-        w.do(
-            BACKSTOP,
-            "Liquidator",
-            "takeover",
-            account,
-            receiver,
-            LIMIT,
-            _change(w, account),
-            accounts=(account, receiver),
-        )
+        taken(w, account)
+
+
+def taken(w: Walk, account: int) -> None:
+    receiver = w.account(BACKSTOP)
+    args = (account, receiver, LIMIT, _change(w, account))
+    w.do(BACKSTOP, "Liquidator", "takeover", *args, accounts=(account, receiver))
+
+
+def cover(w: Walk) -> None:
+    if running := w.running():
+        insured(w, w.rng.choice(sorted(running)))
+
+
+def insured(w: Walk, account: int) -> None:
+    """Long options against its shorts, for about as much above their value as a sale would cost its owner now."""
+    shorts = [(series_of(leg.series), -leg.size // LOT * LOT) for leg in w.holds(account).legs if leg.size <= -LOT]
+    out = w.rng.choice([0, 0, 5, 10]) / 100
+    package = [
+        pack_leg(s.underlying, s.expiry, s.is_call, round(s.strike / 10**10 * (1 + out if s.is_call else 1 - out)), n)
+        for s, n in shorts
+    ]
+    if not package or w.rng.random() < 0.03:  # a leg that is not long
+        package = [*package, *(leg.series << 128 | leg.size & 2**128 - 1 for leg in w.holds(account).legs[:1])]
+    provider = w.rng.choice((*BIDDERS, MAKER, MAKER))
+    premium = max(0, w.worth(package) + w.dearest(account) * w.rng.choice([0, 50, 95, 95, 103]) // 100)
+    args = (account, w.account(provider), sorted(package), premium, _change(w, account) - (w.rng.random() < 0.05))
+    w.do(provider, "Quotes", "cover", *args, accounts=(account, w.account(provider)))
 
 
 # ─── sealed bids ──────────────────────────────────────────────────────────────────────────────────
@@ -359,8 +378,12 @@ def invite(w: Walk) -> None:
 
 def restart(w: Walk) -> None:
     for account in w.running()[:1]:
-        scenario = w.health(account, Price.TRIGGER).worst
-        w.do(w.rng.choice(BIDDERS), "Liquidator", "restart", account, scenario, accounts=(account,))
+        restarted(w, account)
+
+
+def restarted(w: Walk, account: int) -> None:
+    scenario = w.health(account, Price.TRIGGER).worst
+    w.do(w.rng.choice(BIDDERS), "Liquidator", "restart", account, scenario, accounts=(account,))
 
 
 # ─── what nobody buys ─────────────────────────────────────────────────────────────────────────────
@@ -369,9 +392,11 @@ def restart(w: Walk) -> None:
 def deleverage(w: Walk) -> None:
     """One leg of an insolvent account against those who depend most on it; sometimes in the wrong order."""
     sunk = [account for account in w.running() if w.health(account, Price.BID).equity < 0 and w.holds(account).legs]
-    if not sunk:
-        return
-    account = w.rng.choice(sunk)
+    if sunk:
+        deleveraged(w, w.rng.choice(sunk))
+
+
+def deleveraged(w: Walk, account: int) -> None:
     leg = w.rng.choice(w.holds(account).legs)
     ranked = sorted(_opposite(w, account, leg), key=lambda who: -_score(w, who, leg.series))
     if w.rng.random() < 0.1:
@@ -383,18 +408,25 @@ def deleverage(w: Walk) -> None:
 def close_out(w: Walk) -> None:
     """The slice that nobody bought, of every leg, against whoever holds the other side."""
     for account in w.running()[:1]:
-        legs = w.holds(account).legs
-        others = sorted({who for leg in legs for who in _opposite(w, account, leg)})
-        steps = [(leg.series, others.index(who)) for leg in legs for who in _opposite(w, account, leg)]
-        if others:
-            by = w.rng.choice(BIDDERS)
-            w.do(by, "Waterfall", "closeOut", account, others, steps, accounts=(account, *others))
+        closed_out(w, account)
+
+
+def closed_out(w: Walk, account: int) -> None:
+    legs = w.holds(account).legs
+    others = sorted({who for leg in legs for who in _opposite(w, account, leg)})
+    steps = [(leg.series, others.index(who)) for leg in legs for who in _opposite(w, account, leg)]
+    if others:
+        by = w.rng.choice(BIDDERS)
+        w.do(by, "Waterfall", "closeOut", account, others, steps, accounts=(account, *others))
 
 
 def socialise(w: Walk) -> None:
     """Whoever has negative equity, or holds nothing but a debt."""
     sunk = [account for account, _ in w.accounts() if w.health(account, Price.BID).equity < 0]
-    account = w.rng.choice(sunk) if sunk else w.account(w.rng.choice(TRADERS))
+    shared(w, w.rng.choice(sunk) if sunk else w.account(w.rng.choice(TRADERS)))
+
+
+def shared(w: Walk, account: int) -> None:
     deed = w.do(w.rng.choice(BIDDERS), "Waterfall", "socialise", account, accounts=(account,))
     w.shared += deed.done and w.state.clearing().index != deed.before.clearing.index
 
@@ -496,6 +528,7 @@ ACTS: Final[Mapping[Act, float]] = {
     invite: 0.3,
     bid: 10,
     takeover: 1,
+    cover: 1.5,
     restart: 0.5,
     deleverage: 3,
     close_out: 1.5,

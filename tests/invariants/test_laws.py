@@ -168,6 +168,10 @@ def richer(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
     return deed(w, "commit")
 
 
+def underinsured(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
+    return deed(w, "cover", weak(w), w.account(MAKER))
+
+
 def unheard(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
     patch.setattr(w, "ask", lambda contract, to, function, *_: [-1] * 9)
     patch.setattr(w, "assess", lambda *_, **__: ())
@@ -190,7 +194,7 @@ def baffled(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
         raise ZeroDivisionError
 
     patch.setattr(type(w.adapter), "health", health)
-    return deed(w, "publish")
+    return deed(w, "trade")
 
 
 BREAKS: Final[Mapping[Law, Story]] = {
@@ -213,6 +217,7 @@ BREAKS: Final[Mapping[Law, Story]] = {
     laws.the_insolvent_are_counted: uncounted,
     laws.only_the_unhealthy_are_flagged: wrongly_flagged,
     laws.bonds_are_kept: richer,
+    laws.insurance_restores: underinsured,
     laws.balances_agree: unparted,
     laws.requirements_agree: unheard,
     laws.standing_agrees: unheard,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
 from keeper.errors import Broken
 from keeper.model import Address, Fact
+from keeper.protocols.options import auction
+from keeper.protocols.options.auction import Offer
 from keeper.protocols.options.params import ParamSet, RiskParams, local
-from keeper.protocols.options.records import Account, Auction, Clearing, Stage, pack_leg
+from keeper.protocols.options.records import Account, Auction, Clearing, Stage, pack_leg, unpack_leg
 from keeper.protocols.options.risk import Health, Market, Portfolio, Price, cash_of, market, portfolio
 from keeper.simulation.deploy import actor
 from keeper.simulation.node import Anvil
-from keeper.units import WAD
+from keeper.units import WAD, mul_down
 from tests.worlds.acts import refusal
 from tests.worlds.options import DEPTHS, EXPIRIES, SPOTS, OptionsWorld
 
@@ -67,6 +69,7 @@ class Walk(OptionsWorld):
     spots: list[float] = field(default_factory=lambda: list(SPOTS))
     settled: int = 0  # legs paid out so far: each may round down by a wei
     shared: int = 0  # losses shared so far: each moves the index, which has 18 decimals
+    bonds_lost: int = 0  # usd, of bonds held by the sealed stage, taken by shared losses
     rhos: dict[int, tuple[Auction, int]] = field(default_factory=dict)  # what each running auction last offered
     sealed: dict[tuple[int, int, int], tuple[int, int, bytes]] = field(default_factory=dict)  # what bidders know
     stages: set[tuple[int, int]] = field(default_factory=set)  # auctions with a commitment
@@ -220,6 +223,31 @@ class Walk(OptionsWorld):
 
     def health(self, account: int, mode: Price) -> Health:
         return self.prices(mode).assess(self.holds(account))
+
+    def portfolio(self, package: Sequence[int]) -> Portfolio:
+        return Portfolio(0, tuple(sorted(map(unpack_leg, package))), (0,) * len(self.dep.tokens))
+
+    def worth(self, package: Sequence[int], mode: Price = Price.BID) -> int:
+        return self.prices(mode).assess(self.portfolio(package)).equity
+
+    def offer(self, account: int) -> Offer:
+        """What a running auction offers, as Python tells it."""
+        running = self.state.auction(account)
+        assert running is not None
+        return self.offered(self.holds(account), running, self.state.clearing().fund)
+
+    def offered(self, pf: Portfolio, running: Auction, fund: int) -> Offer:
+        """The same of what an account held, and of an auction that may have ended in the last block."""
+        p = self.state.params(running.version).auction
+        h = self.prices(Price.BID, running.version).assess(pf, running.scenario)
+        t, _ = auction.elapsed(self.state, running, h.underlyings, self.now)
+        left = auction.fund_left(p, fund, self.state.caps(), h.mm, running.spent, self.now)
+        return auction.make_offer(h, p, auction.rho_at(p, t), left)
+
+    def dearest(self, account: int) -> int:
+        """usd, what the owner would lose by the largest bid now."""
+        o = self.offer(account)
+        return mul_down(mul_down(o.mm, o.rho_paid), o.fmax)
 
     def running(self) -> list[int]:
         """Accounts with a running auction."""
