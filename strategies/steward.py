@@ -26,8 +26,14 @@ class Steward:
     name: str = "steward"
 
     def decide(self, opportunity: Opportunity) -> Decision | None:
+        if opportunity.kind is Kind.FLAG and opportunity.evidence["equity"] < 0:
+            return self._flag(opportunity)
         if opportunity.kind not in DUTIES:
             return None
         if opportunity.costs.total > self.max_cost:
             return Skip(opportunity, Reason.GAS_ABOVE_CAP)
         return Liquidate(opportunity, floor=0)
+
+    def _flag(self, o: Opportunity) -> Decision | None:
+        """Nobody may ever want an insolvent account, and no queue and no insurance serves one that is not flagged."""
+        return Liquidate(o, floor=0) if o.costs.gas <= self.max_cost else None

@@ -7,14 +7,15 @@ import asyncio
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from keeper import bootstrap
 from keeper.chain.recording import DECISIONS
 from keeper.cli import setup
 from keeper.cli.output import emit, table
-from keeper.cli.prices import price_path
-from keeper.errors import CheckFailed
+from keeper.cli.prices import SPEED, price_path
+from keeper.errors import CheckFailed, Misconfigured
 from keeper.model import BlockRef, Effect, Record, Turn
 from keeper.observe.decisions import DecisionLog
 from keeper.observe.report import Market, Report
@@ -30,6 +31,7 @@ from keeper.simulation.shadow import Shadow
 from keeper.simulation.world import GENESIS, Size, build
 
 ACCOUNTS, BLOCKS, RIVALS = 200, 300, 3
+HARSH = 40, 1  # accounts beside those that are there to suffer, rivals
 SETTLE = 400  # blocks after the path in which running auctions may end
 
 
@@ -41,9 +43,13 @@ def run(args: argparse.Namespace) -> int:
 class Demo:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        rivals = RIVALS if args.rivals is None else args.rivals
-        self.path = price_path(args.seed, args.blocks or BLOCKS, args.path)
-        self.size = Size(args.seed, args.accounts or ACCOUNTS, rivals, tuple(map(float, self.path.prices[0])))
+        if args.harsh and args.path:
+            raise Misconfigured("--harsh has a path of its own", help="leave --path or --harsh out")
+        accounts, rivals = HARSH if args.harsh else (ACCOUNTS, RIVALS)
+        self.path = price_path(args.seed, args.blocks or BLOCKS, args.path, args.harsh)
+        spots = tuple(map(float, self.path.prices[0]))
+        rivals = rivals if args.rivals is None else args.rivals
+        self.size = Size(args.seed, args.accounts or accounts, rivals, spots, args.harsh)
         self.folder = Path("reports") / f"demo-{args.seed}"
         self.began = time.monotonic()
 
@@ -52,6 +58,7 @@ class Demo:
             self._say(f"building a market: {self.size.accounts} accounts, {self.size.rivals} rivals")
             self.world = build(node, self.size)
             self.driver = MarketDriver(self.world, self.path)
+            self.driver.measures.speed = SPEED
             self.shadow = Shadow(self.world)
             self.fund = self.world.state.clearing().fund
             self.tally = Tally(self.world.desk)
@@ -117,6 +124,8 @@ class Demo:
 
     def _market(self, wrong: list[str], left: list[str]) -> Market:
         feed, shadow = self.world.state.feed(0), self.shadow
+        rivals = enumerate(self.world.rivals)
+        measured = self.driver.measures.result(shadow.left())
         return Market(
             title=f"demo, seed {self.size.seed}",
             command=self._command(),
@@ -125,14 +134,16 @@ class Demo:
             prevented=max(0.0, shadow.untouched() - shadow.left()),
             left=shadow.left(),
             paid=shadow.paid(self.fund),
-            rivals={f"0x{r.address[:4].hex()}": skill_of(i).name for i, r in enumerate(self.world.rivals)},
+            rivals={f"0x{r.address[:4].hex()}": skill_of(i, self.size.harsh).name for i, r in rivals},
+            measured=asdict(measured),
+            told=measured.rows(),
             wrong=wrong,
             profitable=left,
             folder=str(self.folder),
         )
 
     def _command(self) -> str:
-        path = f" --path {self.args.path}" if self.args.path else ""
+        path = " --harsh" if self.size.harsh else f" --path {self.args.path}" if self.args.path else ""
         sizes = f"--seed {self.size.seed} --accounts {self.size.accounts} --blocks {len(self.path)}"
         return f"keeper demo {sizes} --rivals {self.size.rivals}{path}"
 

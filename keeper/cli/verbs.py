@@ -50,7 +50,7 @@ def fork(text: str) -> tuple[str, int | None]:
     return (url, int(block)) if at and block.isdecimal() else (text, None)
 
 
-def _demo(parser: argparse.ArgumentParser) -> None:
+def _market(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed is another market (default 1)")
     parser.add_argument("--accounts", type=count, metavar="N", help="how many accounts trade")
     parser.add_argument("--blocks", type=count, metavar="N", help="how many blocks to play")
@@ -58,8 +58,14 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", metavar="CANDLES.csv", help="walk a recorded price path instead of a made one")
 
 
+def _demo(parser: argparse.ArgumentParser) -> None:
+    _market(parser)
+    about = "a gap instead of a crash, thin insurance, poor rivals: what nobody buys, the keeper sees through"
+    parser.add_argument("--harsh", action="store_true", help=about)
+
+
 def _world(parser: argparse.ArgumentParser) -> None:
-    _demo(parser)
+    _market(parser)
     parser.add_argument("--pace", type=pace, default=2.0, metavar="SECONDS", help="between blocks (default 2)")
 
 

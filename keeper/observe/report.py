@@ -27,6 +27,8 @@ class Market:
     left: float  # bad debt that stands
     paid: float  # by the insurance fund
     rivals: Mapping[str, str]  # short address -> name
+    measured: Mapping[str, Any]  # what became of the liquidated
+    told: Sequence[tuple[str, str]]  # the same as rows
     wrong: Sequence[str]  # places where the ledger is not the chain
     profitable: Sequence[str]  # accounts that would still pay
     folder: str
@@ -68,6 +70,8 @@ class Report:
             ("auctions started", self._who(t.flags)),
             ("slices bought", self._who(t.sales)),
             ("accounts taken over", self._who(t.takeovers)),
+            *m.told,
+            ("steps that we took", _counts(t.steps)),
             ("our actions that lost", _counts(t.lost)),
             ("lost to", self._who(t.beaten)),
             ("refusals", _counts(t.refusals)),
@@ -90,11 +94,12 @@ class Report:
         m, t = self.market, self.tally
         latency = {"to_transaction": spread(t.latencies), "to_decision": spread(t.decided)}
         return {
-            **{k: v for k, v in asdict(m).items() if k != "rivals"},
+            **{k: v for k, v in asdict(m).items() if k not in ("rivals", "told")},
             "blocks": t.blocks,
             "flagged": self._named(t.flags),
             "bought": self._named(t.sales),
             "taken_over": self._named(t.takeovers),
+            "steps": dict(t.steps),
             "lost": dict(t.lost),
             "lost_to": self._named(t.beaten),
             "refusals": dict(t.refusals),

@@ -69,6 +69,11 @@ class Tally:
         return [o for o in self.outcomes if o.won]
 
     @property
+    def steps(self) -> Counter[str]:
+        """What we did, by kind."""
+        return Counter(str(o.kind) for o in self.won)
+
+    @property
     def lost(self) -> Counter[str]:
         return Counter(str(o.why) for o in self.outcomes if not o.won)
 

@@ -9,7 +9,7 @@ Hedges and sales move the pool; the pool is part of what the oracle reports; so 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keeper.core import health  # arrow: rivals judge as we do
@@ -17,6 +17,7 @@ from keeper.model import BlockRef, Call, Moment
 from keeper.protocols.options.adapter import Options
 from keeper.protocols.options.hedge import amount_in
 from keeper.simulation import rivals
+from keeper.simulation.measures import Measures
 from keeper.simulation.paths import Path
 from keeper.simulation.publisher import Rule, SmileFeed, SpotFeed
 from keeper.simulation.wallets import Wallet
@@ -37,10 +38,13 @@ class MarketDriver:
     step_: int = 0
     spots: list[SpotFeed] = field(default_factory=list)
     smiles: dict[tuple[int, int], SmileFeed] = field(default_factory=dict)
+    measures: Measures = field(init=False)
 
     def __post_init__(self) -> None:
+        self.measures = Measures(self.world)
         n = len(self.world.size.spots)
-        self.spots = [SpotFeed(u, SPOT) for u in range(n)]
+        rule = replace(SPOT, heartbeat=self.world.block_time) if self.world.size.harsh else SPOT  # alarmed: every block
+        self.spots = [SpotFeed(u, rule) for u in range(n)]
         self.smiles = {(u, e): SmileFeed(u, e, SMILE) for u in range(n) for e in self.world.expiries}
 
     def __len__(self) -> int:
@@ -55,7 +59,7 @@ class MarketDriver:
             wallet.send(w.node, call)
         w.node.mine(at.timestamp)
         self.step_ += 1
-        w.follow()
+        self.measures.look(w.follow(), self.path.prices[row].tolist())
         self._watch()
         return w.book.ref
 

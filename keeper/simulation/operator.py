@@ -48,7 +48,7 @@ protocols = ["options"]
 [strategies.sealed]
 use       = "strategies.sealed:Sealed"
 protocols = ["options"]
-
+{sealed}
 [strategies.quote]
 use       = "strategies.quote:Quote"
 protocols = ["options"]
@@ -60,7 +60,7 @@ protocols = ["options"]
 [strategies.dutch]
 use       = "strategies.dutch:Dutch"
 protocols = ["options"]
-
+{dutch}
 [risk]
 max_inflight = 32
 max_signatures = 100000
@@ -70,6 +70,12 @@ max_reverts = 1000
 enabled = true
 folder  = "{folder}/recording"
 """
+
+# In a gap a bid must bring much; what a backstop pays is fixed, and small profits are left to him.
+CAREFUL: Final = {
+    "sealed": 'options   = { min_profit = "$700" }\n',
+    "dutch": 'options   = { min_profit = "$2000" }\n',
+}
 
 
 def configure(world: World, folder: Path) -> Path:
@@ -91,6 +97,7 @@ def configure(world: World, folder: Path) -> Path:
             inventory=list(world.stock),
             rules=", ".join(['{ deviation = "0.5 %", heartbeat = "5s" }'] * len(world.stock)),
             contracts=_contracts(world),
+            **(CAREFUL if world.size.harsh else dict.fromkeys(CAREFUL, "")),
         )
     )
     return file

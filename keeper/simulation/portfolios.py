@@ -48,6 +48,7 @@ class Kind(StrEnum):
     STRADDLE = "straddle"
     COLLATERAL_PUT = "collateral put"
     RISK_REVERSAL = "risk reversal"
+    DEBTOR = "debtor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def portfolios(
     ``spread``, at most ``cap``; the usage is uniform.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    kinds = tuple(Kind)
+    kinds = tuple(_RECIPES)
     dollars = np.minimum(notional * np.exp(spread * rng.standard_normal(count)), cap)
     uses = rng.uniform(*usage, size=count)
     return tuple(_plan(rng, i, kinds[i % len(kinds)], grids, int(dollars[i]), float(uses[i])) for i in range(count))

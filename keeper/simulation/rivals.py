@@ -40,18 +40,22 @@ SKILLS: Final = (
     Skill("patient", cost=wad("0.03"), spread=wad("0.02"), margin=wad("0.05"), sight=wad("0.7"), delay=1),
     Skill("casual", cost=wad("0.05"), spread=wad("0.04"), margin=wad("0.02"), sight=wad("0.4"), delay=2),
 )
+BYSTANDER: Final = Skill("bystander", cost=wad("0.6"), spread=0, margin=0, sight=wad(1), delay=1)  # wants too much
 
 
-def skill_of(index: int) -> Skill:
-    return SKILLS[index % len(SKILLS)]
+def skill_of(index: int, harsh: bool = False) -> Skill:
+    """In a harsh market the first only looks on: it flags, and is invited, and never asks less than it may."""
+    skills = (BYSTANDER, *SKILLS) if harsh else SKILLS
+    return skills[index % len(skills)]
 
 
 def act(world: World, at: Moment) -> Iterator[tuple[Wallet, Call]]:
     """What the rivals send for the block at ``at``, knowing the state of the block before it."""
     for index, wallet in enumerate(world.rivals):
-        yield from _sealed(world, wallet, skill_of(index), at)
-        yield from _bids(world, wallet, skill_of(index), at)
-        yield from _flags(world, wallet, skill_of(index), at)
+        skill = skill_of(index, world.size.harsh)
+        yield from _sealed(world, wallet, skill, at)
+        yield from _bids(world, wallet, skill, at)
+        yield from _flags(world, wallet, skill, at)
 
 
 def _sealed(world: World, wallet: Wallet, skill: Skill, at: Moment) -> Iterator[tuple[Wallet, Call]]:

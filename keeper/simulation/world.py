@@ -15,7 +15,7 @@ from eth_keys.datatypes import PrivateKey
 from eth_utils.crypto import keccak
 
 from keeper.core.book import Book  # arrow: the world follows its own events, as a check and for the rivals
-from keeper.model import Address, BlockBatch, BlockRef, Call, Log
+from keeper.model import Address, BlockBatch, BlockRef, Call, Fact, Log
 from keeper.protocols.abi import Contract
 from keeper.protocols.desk import RULES, pins
 from keeper.protocols.options.adapter import Options
@@ -24,6 +24,7 @@ from keeper.protocols.options.records import State, pack_leg, unpack_leg
 from keeper.protocols.options.risk import Market, Portfolio, Price
 from keeper.protocols.options.settings import Contracts, Settings
 from keeper.simulation.deploy import Deployment, Driver, deploy, options
+from keeper.simulation.harsh import hardships
 from keeper.simulation.node import CHAIN_ID, Anvil
 from keeper.simulation.portfolios import Grid, Plan, expiries, portfolios
 from keeper.simulation.surface import Regime, Surface
@@ -39,11 +40,20 @@ BLOCK_TIME: Final = 4  # seconds
 USD: Final = 10**6  # native units of cash
 ETHER: Final = 10**18
 SUPPLY: Final = 10**15 * USD
-FUND: Final = 3_000_000 * USD
-KEEPER_CASH: Final = 20_000_000 * USD  # of which half is margin in the clearing house
 KEEPER_STOCK: Final = (4_000_000, 6_000_000)  # US dollars of each underlying outside it
 USAGE: Final = (0.6, 0.98)  # initial margin over equity when an account is opened
-RIVAL_CASH: Final = 20_000_000 * USD
+
+
+@dataclass(frozen=True)
+class Purses:
+    """What people begin with, native units of cash."""
+
+    fund: int = 3_000_000 * USD
+    keeper: int = 20_000_000 * USD  # of which half is margin in the clearing house
+    rival: int = 20_000_000 * USD
+
+
+THIN: Final = Purses(fund=30_000 * USD, rival=20_000 * USD)
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,11 @@ class Size:
     accounts: int = 200
     rivals: int = 3
     spots: tuple[float, ...] = SPOTS
+    harsh: bool = False
+
+    @property
+    def purses(self) -> Purses:
+        return THIN if self.harsh else Purses()
 
 
 @dataclass
@@ -79,7 +94,7 @@ class World:
         self.owner, self.keeper = Wallet("desk owner", seed), Wallet("keeper", seed)
         self.rivals = tuple(Wallet(f"rival {i}", seed) for i in range(self.size.rivals))
         self.makers = tuple(Wallet(f"maker {u}", seed) for u in range(len(self.size.spots)))
-        self.traders = tuple(Wallet(f"trader {i}", seed) for i in range(self.size.accounts))
+        self.traders: tuple[Wallet, ...] = ()  # one for each plan
         self.expiries = expiries(GENESIS)
         self.series = {(u, e) for u in range(len(self.size.spots)) for e in self.expiries}
 
@@ -116,13 +131,14 @@ class World:
         numbers = (int(b[name], 16) for name in ("timestamp", "baseFeePerGas", "gasUsed", "gasLimit"))
         return BlockRef(number, hash_, parent, *numbers)
 
-    def follow(self) -> None:
-        """Bring the world's own book up to the head."""
-        head = self.node.head().number
+    def follow(self) -> list[Fact]:
+        """Bring the world's own book up to the head; what happened in the new blocks."""
+        head, facts = self.node.head().number, list[Fact]()
         while self.book.ref.number < head:
             ref = self.ref(self.book.ref.number + 1)
-            self.book.apply(BlockBatch(ref, tuple(self._logs(ref))))
+            facts += self.book.apply(BlockBatch(ref, tuple(self._logs(ref))))
         self.now = self.book.ref.timestamp
+        return facts
 
     def _logs(self, ref: BlockRef) -> Iterator[Log]:
         addresses = sorted({f.address for f in self.book.interests.logs})
@@ -253,8 +269,9 @@ class _Builder:
             *(self._as_desk(token, self.c["Token"].call("approve", to, SUPPLY * 10**12)) for token, to in spenders)
         )
         stock = zip(w.dep.tokens[1:], w.stock, strict=True)
-        self._send(self._mint(w.dep.tokens[0], w.desk, KEEPER_CASH), *(self._mint(t, w.desk, n) for t, n in stock))
-        deposit = self.c["Clearing"].call("deposit", int.from_bytes(w.desk), 0, KEEPER_CASH // 2)
+        cash = w.size.purses.keeper
+        self._send(self._mint(w.dep.tokens[0], w.desk, cash), *(self._mint(t, w.desk, n) for t, n in stock))
+        deposit = self.c["Clearing"].call("deposit", int.from_bytes(w.desk), 0, cash // 2)
         backstop = self.c["Liquidator"].call("setBackstop", w.desk, True)
         self._send(self._as_desk(w.dep.clearing, deposit), (w.governor.address, w.dep.liquidator, backstop))
         guests = (w.desk, *(rival.address for rival in w.rivals[::2]))
@@ -267,12 +284,13 @@ class _Builder:
     def _participants(self) -> None:
         """Makers, rivals and the fund get cash; the arbitrageur gets both sides of every pool."""
         w = self.w
-        usdc, clearing = w.dep.tokens[0], w.dep.clearing
-        cash = [(w.governor, FUND), *((m, 10**9 * USD) for m in w.makers), *((r, RIVAL_CASH) for r in w.rivals)]
+        usdc, clearing, purses = w.dep.tokens[0], w.dep.clearing, w.size.purses
+        cash = [(w.governor, purses.fund), *((m, 10**9 * USD) for m in w.makers)]
+        cash += [(rival, purses.rival) for rival in w.rivals]
         self._send(*(self._mint(usdc, who.address, n) for who, n in cash))
         self._send(*(self._approve(who.address, usdc, clearing) for who, _ in cash))
         self._send(*(self._deposit(who, 0, n) for who, n in cash))
-        give = self.c["Clearing"].call("fundFrom", w.governor.account, FUND * (WAD // USD), False)
+        give = self.c["Clearing"].call("fundFrom", w.governor.account, purses.fund * (WAD // USD), False)
         self._send((w.governor.address, clearing, give))
         arb = w.arbitrageur.address
         for u, pool in enumerate(w.dep.pools):
@@ -288,6 +306,9 @@ class _Builder:
             for u, spot in enumerate(w.size.spots)
         ]
         w.plans = portfolios(w.size.seed, w.size.accounts, grids)
+        if w.size.harsh:
+            w.plans += hardships(len(w.plans), grids)
+        w.traders = tuple(Wallet(f"trader {i}", w.size.seed) for i in range(len(w.plans)))
         w.follow()
         market = Market(w.state, w.state.params(1).risk, w.now + 4, Price.BID)
         opened = [self._opening(market, plan) for plan in w.plans]
@@ -315,7 +336,7 @@ class _Builder:
 
     def _trade(self, trader: Wallet, plan: Plan, premium: int) -> tuple[Address, Address, bytes]:
         w = self.w
-        maker = w.makers[plan.legs[0].underlying]
+        maker = w.makers[plan.legs[0].underlying if plan.legs else 0]  # without legs, he lends
         package = [pack_leg(*leg) for leg in plan.legs]
         args = (trader.account, maker.account, package, premium, GENESIS + 86_400, 0)
         types = ("uint256", "uint256", "uint256[]", "int256", "uint256", "uint256")

@@ -21,8 +21,16 @@ ROOT: Final = Path(__file__).parents[2]
 COPIED: Final = ("keeper", "tests", "strategies", "config", "pyproject.toml")
 LINKED: Final = (".venv", "node_modules")  # the compiler and the node
 CONTRACTS: Final = "keeper/protocols/options/contracts"
+FIRST: Final = {  # the tests that know a contract best
+    "Risk": ("tests/attacks",),
+    "Liquidator": ("tests/protocol/test_cases.py", "tests/attacks"),
+    "Waterfall": ("tests/protocol/test_waterfall.py", "tests/protocol/test_duties.py"),
+    "Quotes": ("tests/protocol/test_quotes.py",),
+    "Sealed": ("tests/protocol/test_sealed.py",),
+    "Clearing": ("tests/protocol/test_cases.py",),
+}
 ROWS: Final = tuple(f"tests/contracts/test_{name}.py" for name in ("oracle", "params", "phase"))  # of the case table
-TESTS: Final = (
+THEN: Final = (
     ("tests", ("tests/protocol", "tests/attacks", *ROWS)),
     ("walks", ("tests/invariants/test_invariants.py",)),
 )
@@ -102,7 +110,8 @@ def _tried(mutant: Mutant, copy: Path) -> str:
     try:
         if not _passes(copy, "keeper.protocols.build"):
             return "does not compile"
-        killers = (name for name, tests in TESTS if not _passes(copy, "pytest", "-q", "-x", *tests))
+        stages = (("tests", FIRST[mutant.file]), *THEN)
+        killers = (name for name, tests in stages if not _passes(copy, "pytest", "-q", "-x", *tests))
         return next((f"died: {name}" for name in killers), "SURVIVED")
     finally:
         file.write_text(text)

@@ -38,6 +38,12 @@ def closed_out(state: State, log: Log, ref: BlockRef) -> Changes:
     yield Fact("closed_out", Key("account", int.from_bytes(log.topics[1])), b"", log.tx_hash, amounts)
 
 
+def deficit(state: State, log: Log, ref: BlockRef) -> Changes:
+    names = ("amount", "from_fund", "from_reserve")
+    amounts = {name: words.uint(log.data, i) for i, name in enumerate(names)}
+    yield Fact("deficit", Key("account", int.from_bytes(log.topics[1])), b"", log.tx_hash, amounts)
+
+
 # ─── Sealed ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -104,4 +110,5 @@ WATERFALL: Final[Mapping[str, Handler]] = {
     "QueueOpened": queue_opened,
     "Deleveraged": deleveraged,
     "ClosedOut": closed_out,
+    "Deficit": deficit,
 }
