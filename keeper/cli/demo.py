@@ -129,7 +129,7 @@ class Demo:
         return Market(
             title=f"demo, seed {self.size.seed}",
             command=self._command(),
-            accounts=self.size.accounts,
+            accounts=len(self.world.traders),
             coin=feed.spot / 10**8 if feed else 0.0,
             prevented=max(0.0, shadow.untouched() - shadow.left()),
             left=shadow.left(),

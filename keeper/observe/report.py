@@ -141,6 +141,9 @@ ASSUMPTIONS = """\
 - *Hedge cost* is what swaps lost against the pool's price before them, fee included.
 - *Bad debt prevented* is the worst negative equity that the same accounts would have reached along the same path,
   had nobody liquidated them.
+- *Saved*, *gave away* and *insurance* are what the design's review of the auction calls saved, loss and fund. Basis
+  points are of sizes times price, of all accounts that lost something, when they were first flagged; the true price is
+  the path's, not the oracle's. Seconds of the market are those of the recorded day, which is played ten times as fast.
 - Transactions enter the block in the order of arrival; the keeper sees a block before its rivals act on it.
 - Rivals bid by a rule of stated skill and do not adapt."""
 

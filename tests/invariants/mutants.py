@@ -65,7 +65,7 @@ MUTANTS: Final = (
     Mutant("Liquidator: bids on a dead price", "Liquidator", "if (s.health.stale) revert Stale(account);", ""),
     Mutant("Liquidator: cured at Q", "Liquidator", "Fixed.mulUp(h.mm, WAD + _params(version).buffer / 5)", "h.mm"),
     Mutant("Liquidator: takeovers without a cap", "Liquidator", "        _spendTake(s.p, s.health.mm);\n", ""),
-    Mutant("Liquidator: a restart forgets what the fund paid", "Liquidator", "if (a.flaggedAt == 0) a.spent = 0;", "a.spent = 0;"),
+    Mutant("Liquidator: a restart forgets what the fund paid", "Liquidator", "if (a.curedAt != 0) spent[account] = 0;", "spent[account] = 0;"),
     Mutant("Waterfall: creditors are paid in full", "Waterfall", "return n > 0 ? value : -Fixed.mulDown(-value, int256(rate));", "return value;"),
     Mutant("Waterfall: the queue ruins a counterparty", "Waterfall", "if (!_sound(p)) return (0, score);", ""),
     Mutant("Waterfall: any order in the queue", "Waterfall", "if (score > last) revert NotSorted(i, score, last);", ""),
