@@ -51,7 +51,7 @@ def hardships(first: int, grids: Sequence[Grid]) -> tuple[Plan, ...]:
 def _debtor(owner: int, grid: Grid, underlyings: int, usd: int, usage: float) -> Plan:
     """A token bought with the cash of others."""
     amount = usd * 10**8 * 10**grid.decimals // grid.spot
-    return Plan(owner, Kind.DEBTOR, (), (amount, *(0,) * (underlyings - 1)), usage)
+    return Plan(owner, None, (), (amount, *(0,) * (underlyings - 1)), usage)
 
 
 def _seller(owner: int, grid: Grid, underlyings: int, usd: int, usage: float) -> Plan:

@@ -48,7 +48,6 @@ class Kind(StrEnum):
     STRADDLE = "straddle"
     COLLATERAL_PUT = "collateral put"
     RISK_REVERSAL = "risk reversal"
-    DEBTOR = "debtor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Plan:
     """One account. ``collateral`` has an amount per underlying, in the token's own units."""
 
     owner: int
-    kind: Kind
+    kind: Kind | None  # None: nothing of what the crowd holds
     legs: tuple[Leg, ...]
     collateral: tuple[int, ...]
     usage: float  # requirement / equity at the start
@@ -117,7 +116,7 @@ def portfolios(
     ``spread``, at most ``cap``; the usage is uniform.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    kinds = tuple(_RECIPES)
+    kinds = tuple(Kind)
     dollars = np.minimum(notional * np.exp(spread * rng.standard_normal(count)), cap)
     uses = rng.uniform(*usage, size=count)
     return tuple(_plan(rng, i, kinds[i % len(kinds)], grids, int(dollars[i]), float(uses[i])) for i in range(count))
