@@ -412,9 +412,12 @@ def close_out(w: Walk) -> None:
 
 
 def closed_out(w: Walk, account: int) -> None:
-    legs = w.holds(account).legs
-    others = sorted({who for leg in legs for who in _opposite(w, account, leg)})
-    steps = [(leg.series, others.index(who)) for leg in legs for who in _opposite(w, account, leg)]
+    """Against those first whose equity depends most on it; sometimes in the wrong order."""
+    pairs = [(leg.series, who) for leg in w.holds(account).legs for who in _ranked(w, account, leg)]
+    others = sorted({who for _, who in pairs})
+    if w.rng.random() < 0.05:
+        pairs.reverse()
+    steps = [(series, others.index(who)) for series, who in pairs]
     if others:
         by = w.rng.choice(BIDDERS)
         w.do(by, "Waterfall", "closeOut", account, others, steps, accounts=(account, *others))
@@ -429,6 +432,12 @@ def socialise(w: Walk) -> None:
 def shared(w: Walk, account: int) -> None:
     deed = w.do(w.rng.choice(BIDDERS), "Waterfall", "socialise", account, accounts=(account,))
     w.shared += deed.done and w.state.clearing().index != deed.before.clearing.index
+
+
+def _ranked(w: Walk, account: int, leg: Leg) -> list[int]:
+    """Holders of the other side that have any equity, the highest score first."""
+    scores = {who: _score(w, who, leg.series) for who in _opposite(w, account, leg)}
+    return sorted((who for who in scores if w.health(who, Price.BID).equity > 0), key=lambda who: -scores[who])
 
 
 def _opposite(w: Walk, account: int, leg: Leg) -> list[int]:
