@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from keeper.protocols.options import maths
+from keeper.protocols.options.normal import ONE
 from keeper.units import WAD, YEAR, div_trunc, wad
 from tests.shared_data import folder
 
@@ -29,7 +30,7 @@ def black76(is_call: bool, forward: float, strike: float, total: float, discount
     """(discounted value, N(d1)) by the exact telling; ``total`` is sigma sqrt(t)."""
     f, k, w = (wad(repr(x)) for x in (forward, strike, total))
     v, n1 = maths.value(is_call, f, k, maths.ln_wad(f * WAD // k), w)
-    return v * discount / WAD, n1 / WAD
+    return v * discount / WAD, n1 / ONE
 
 
 @pytest.mark.parametrize("row", rows("quantlib-haug1998-european-values.csv"), ids=str)
