@@ -71,6 +71,18 @@ def options_kernels() -> list[Row]:
     return rows
 
 
+def screen() -> list[Row]:
+    """Whom float32 names after a fall, and who is under water in float64: it may name too many, and misses none."""
+    c = crowd(KERNEL)
+    tick(c, SPOTS[0] * 0.8)
+    scan, health = c.columns.scan(State(c), c.at, Price.SPOT), c.columns.assess(State(c), c.at, Price.SPOT)
+    margin = health.equity - health.mm
+    assert (scan.lower <= margin + ABSOLUTE).all(), "an account was said to have more than it has"
+    named, below = int((scan.lower < ABSOLUTE).sum()), int((margin < 0).sum())
+    what = f"of {KERNEL:,} accounts, to be confirmed exactly"
+    return [Row(what, named, "under water in float64", below, 1.05, faster=False, unit="")]
+
+
 def scans() -> Iterator[Row]:
     """From a block to the names: prices, value table, all accounts."""
     each = dict[int, float]()
@@ -145,4 +157,4 @@ def all_scans() -> list[Row]:
     return list(chain(scans()))
 
 
-ALL: Sequence[Callable[[], list[Row]]] = (options_kernels, all_scans, lending, memory)
+ALL: Sequence[Callable[[], list[Row]]] = (options_kernels, screen, all_scans, lending, memory)

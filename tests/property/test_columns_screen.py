@@ -30,14 +30,17 @@ SHARD = 4_000
 EDGE = 10**12  # wad: a millionth of a dollar
 
 
-def on_the_edge(market: Market, dice: Random, count: int, legs: int) -> Iterator[tuple[int, Account]]:
-    """Accounts whose equity is their requirement, give or take a millionth of a dollar or ten dollars."""
+def on_the_edge(market: Market, dice: Random, count: int, legs: int) -> Iterator[tuple[int, Account, int]]:
+    """Accounts whose equity is their requirement, give or take a millionth of a dollar or ten dollars; by how much.
+
+    A wei of cash is a wei of equity, and changes no requirement.
+    """
     clearing = market.state.clearing()
     for _ in range(count):
         account = replace(person(dice, legs), index=market.state.clearing().index)
         h = market.assess(portfolio(account, clearing))
         off = dice.choice((-1, 0, 1, dice.randint(-EDGE, EDGE), dice.randint(-EDGE * 10**7, EDGE * 10**7)))
-        yield int.from_bytes(dice.randbytes(20)), replace(account, cash=account.cash + h.mm - h.equity + off)
+        yield int.from_bytes(dice.randbytes(20)), replace(account, cash=account.cash + h.mm - h.equity + off), off
 
 
 def crowd(seed: int, kernel: str) -> Crowd:
@@ -57,13 +60,18 @@ def test_it_misses_no_account(shard: int) -> None:
     count, legs = min(SHARD, COUNT) // 2, 8 if shard % 2 else 20
     market = Market(State(c), c.sets.risk, c.now, Price.TRIGGER)
     usual = {id: replace(one, index=WAD - id % 3 * WAD // 100) for id, one in people(shard, count, legs)}
-    mine = usual | dict(on_the_edge(market, Random(f"edge {shard}"), count, legs))
+    edge = list(on_the_edge(market, Random(f"edge {shard}"), count, legs))
     clearing = market.state.clearing()
-    unhealthy = {id for id, account in mine.items() if not market.assess(portfolio(account, clearing)).healthy}
+
+    def healthy(account: Account) -> bool:
+        return market.assess(portfolio(account, clearing)).healthy
+
+    assert [healthy(account) for _, account, _ in edge[:100]] == [off >= 0 for _, _, off in edge[:100]]
+    unhealthy = {id for id, account in usual.items() if not healthy(account)} | {id for id, _, off in edge if off < 0}
     assert unhealthy, "nobody was under water: nothing was tried"
+    c.settle((usual | {id: account for id, account, _ in edge}).items())
     for kernel in kernels.installed():
-        c.columns = Columns(kernels.named(kernel))
-        c.settle(mine.items())
+        c.columns._kernel = kernels.named(kernel)
         named = {key.id for key in c.columns.suspects(c, c.at)}
         assert unhealthy - named == set(), kernel
         assert len((named - unhealthy) & usual.keys()) < count / 100, kernel
