@@ -72,9 +72,9 @@ def options_kernels() -> list[Row]:
 
 
 def screen() -> list[Row]:
-    """Whom float32 names after a fall, and who is under water in float64: it may name too many, and misses none."""
+    """Whom float32 names after a rise, and who is under water in float64: it may name too many, and misses none."""
     c = crowd(KERNEL)
-    tick(c, SPOTS[0] * 0.8)
+    tick(c, SPOTS[0] * 2.5)
     scan, health = c.columns.scan(State(c), c.at, Price.SPOT), c.columns.assess(State(c), c.at, Price.SPOT)
     margin = health.equity - health.mm
     assert (scan.lower <= margin + ABSOLUTE).all(), "an account was said to have more than it has"
