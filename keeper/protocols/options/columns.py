@@ -11,7 +11,7 @@ holders on chain either, and ``refused`` says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from keeper.margin import portfolio
 from keeper.margin.portfolio import Rules
 from keeper.margin.scan import exact, slack, table
-from keeper.margin.scan.blocks import Array, Blocks
+from keeper.margin.scan.blocks import Array, Blocks, Slice
 from keeper.margin.scan.kernels import Kernel
 from keeper.margin.scan.kernels.ready import READY
 from keeper.margin.scan.slack import Index
@@ -54,6 +54,14 @@ class Scan:
     refused: Mapping[int, str]  # row -> why it has no number
 
 
+@dataclass(frozen=True)
+class Blind:
+    """Who could not be valued, and what that was found from."""
+
+    state: object = None
+    rows: Mapping[int, str] = field(default_factory=dict)
+
+
 class Columns:
     """Implements ``ports.Columns``."""
 
@@ -67,7 +75,8 @@ class Columns:
         self._collaterals: Collaterals = ()
         self._index: tuple[Index, Sequence[int], Listed] | None = None  # with words and listing of its table
         self._rules: tuple[RiskParams, Rules] | None = None  # what they were made of
-        self.refusals: Mapping[Key, str] = {}
+        self._blind = Blind()
+        self._named: tuple[Blind, Mapping[Key, str]] = self._blind, {}
         self._changed: set[int] = set()  # rows written to since the index was made
 
     # ── records ──
@@ -134,7 +143,6 @@ class Columns:
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """Accounts below their requirement at the trigger price and, where that is clamped, at spot too."""
         state = State(view)
-        self.refusals = {}
         if not len(self.store) or not state.version():
             return ()
         made, lanes = self._lanes(state, at, Price.TRIGGER)
@@ -146,7 +154,6 @@ class Columns:
             low = low[kept | np.isin(low, list(self.store.huge))]
         low = self._both_sets(state, at, made, low)
         refused = self._refused(made)
-        self.refusals = {Key("account", self.store.account(row)): why for row, why in refused.items()}
         named = sorted(self.store.account(row) for row in low.tolist() if row not in refused)
         return [Key("account", account) for account in named]
 
@@ -194,6 +201,14 @@ class Columns:
         if self._changed:
             rows = np.union1d(rows, np.fromiter(self._changed, np.int64))
         return rows
+
+    @property
+    def refusals(self) -> Mapping[Key, str]:
+        """``refused`` of the last look; the same object for as long as nothing changes."""
+        if self._named[0] is not self._blind:
+            rows = self._blind.rows.items()
+            self._named = self._blind, {Key("account", self.store.account(row)): why for row, why in rows}
+        return self._named[1]
 
     def refused(self, view: View, at: Moment) -> Mapping[Key, str]:
         """Accounts that no number can be given for, and why."""
@@ -251,22 +266,30 @@ class Columns:
         return np.asarray(lower, np.float32)
 
     def _refused(self, made: Table) -> Mapping[int, str]:
-        """Rows of accounts that hold what has no value."""
-        found: dict[int, str] = {}
+        """Rows of accounts that hold what has no value, and why; the same as before for as long as nothing changes."""
         unpriced = np.isnan(made.inputs.prices)
-        if made.inputs.refused or unpriced.any():
-            for blocks in self.store.blocks:
-                found |= self._refused_in(blocks, made, unpriced)
-        return found
+        if not made.inputs.refused and not unpriced.any():
+            self._blind = Blind()
+            return self._blind.rows
+        lost = np.zeros(len(made.inputs.under), np.bool_)
+        lost[list(made.inputs.refused)] = True
+        found = [self._refused_in(blocks, lost, unpriced) for blocks in self.store.blocks]
+        state = made.inputs.refused, unpriced.tobytes(), *(rows.tobytes() for rows, _ in found)
+        if state != self._blind.state:
+            told = {int(row): self._why(b[i], made, lost) for rows, b in found for i, row in enumerate(rows.tolist())}
+            self._blind = Blind(state, told)
+        return self._blind.rows
 
-    def _refused_in(self, blocks: Blocks, made: Table, unpriced: Array) -> Mapping[int, str]:
+    def _refused_in(self, blocks: Blocks, lost: Array, unpriced: Array) -> tuple[Array, Slice]:
+        """(rows of the accounts, blocks)"""
         b, rows = blocks.used, np.arange(blocks.size) if blocks is self.store.first else blocks.row[: blocks.size]
-        held = np.isin(b.series, list(made.inputs.refused))
-        blind = unpriced[b.under] & (b.gross + b.units > 0)
-        names = {
-            int(rows[i]): made.inputs.refused[int(b.series[i][held[i]][0])] for i in np.flatnonzero(held.any(axis=1))
-        }
-        return {int(rows[i]): f"underlying {b.under[i]} has no price" for i in np.flatnonzero(blind)} | names
+        bad = lost[b.series].any(axis=1) | (unpriced[b.under] & (b.gross + b.units > 0))
+        return rows[bad], b[bad]
+
+    def _why(self, b: Slice, made: Table, lost: Array) -> str:
+        """Of one block."""
+        held = b.series[lost[b.series]]
+        return made.inputs.refused[int(held[0])] if len(held) else f"underlying {b.under} has no price"
 
     # ── everything, in float64 ──
 

@@ -54,13 +54,16 @@ def finish(b: Slice, t: Lanes, lowest: Any, worth: Any, deltas: tuple[Any, Any, 
     """
     one = len(b) > 0 and bool((b.under == b.under[0]).all())  # the same numbers for all: nothing to look up
     price, factor, size, cut, gross, naked, doubt, bound = t.parameters[b.under[0]] if one else t.parameters[b.under].T
-    value, exposure = b.units * price, reach(*deltas, b.units) * price
-    held = price * (gross * b.shorts + naked * b.naked) + doubt * b.gross
+    exposure, most = reach(*deltas, b.units) * price, b.gross
+    held = (price * gross) * b.shorts + (price * naked) * b.naked + doubt * most
+    if b.units.any():
+        value, most = b.units * price, b.gross + b.units
+        worth, held = worth + value, held + cut * value
     if len(t.doubt):
         held += (np.abs(b.lots).astype(np.float32) * t.doubt[b.series]).sum(axis=1)
-    brings = worth + value + factor * np.minimum(lowest, 0) - size * exposure * exposure - held - cut * value
-    width = b.series.shape[1]
-    doubtful = np.float32(tolerance(width)) * bound * (b.gross + b.units) * (1 + 2 * size * np.abs(exposure))
+    squared = size * exposure
+    brings = worth + factor * np.minimum(lowest, np.zeros_like(lowest)) - squared * exposure - held
+    doubtful = np.float32(tolerance(b.series.shape[1])) * bound * most * (1 + 2 * squared)
     return np.asarray(brings - doubtful, np.float32)
 
 
