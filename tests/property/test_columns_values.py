@@ -1,15 +1,22 @@
-"""The compiled value table is the one that ``portfolio.term`` makes."""
+"""The compiled value table is the one that ``portfolio.term`` makes, and tables are told apart as ``slack`` does."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
 
 from keeper.margin.portfolio import Rules, Scenarios, Smile
-from keeper.margin.scan import table
+from keeper.margin.scan import slack, table
 from keeper.margin.scan.table import Inputs
+from keeper.protocols.options.records import State
+from keeper.protocols.options.risk import Price
+from tests.worlds.crowd import DAYS, SPOTS, Crowd, people
 
 values = pytest.importorskip("keeper.margin.scan.kernels.values", reason="numba is not installed")
+moved = pytest.importorskip("keeper.margin.scan.kernels.moved", reason="numba is not installed")
 
 K, S = 400, 16
 
@@ -49,3 +56,23 @@ def test_they_are_the_same_to_a_part_in_a_million_million(seed: int) -> None:
         (ours.doubt, theirs.doubt, 1.0),
     ):
         assert np.max(np.abs(ours_ - theirs_) / unit) < 3e-11
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_how_far_a_table_moved_is_told_the_same(seed: int) -> None:
+    """Spot, a smile, confidence and time; all series, or some of them."""
+    dice, c = Random(seed), Crowd()
+    c.settle(people(seed, 200))
+    before = c.columns._lanes(State(c), c.at, Price.TRIGGER)[1]
+    c.now += dice.choice((0, 12, 3_600))
+    c.price(0, SPOTS[0] * dice.uniform(0.9, 1.1))
+    c.smile(1, dice.choice(DAYS), dice.uniform(0.3, 0.9), dice.choice((10_000, 9_000)))
+    after = c.columns._lanes(State(c), c.at, Price.TRIGGER)[1]
+    for same in (slice(None), np.array(sorted(dice.sample(range(len(after.under)), 50)))):
+        ours, theirs = moved.moves(before, after, same), slack.moves(before, after, same)
+        assert ours is not None
+        assert theirs is not None
+        assert theirs.max() > 1e-4, "nothing moved"
+        assert ours == pytest.approx(theirs, rel=1e-6)
+    other = replace(after, parameters=after.parameters * np.float32(1.5))
+    assert moved.moves(before, other, slice(None)) is slack.moves(before, other, slice(None)) is None

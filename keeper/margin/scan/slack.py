@@ -21,17 +21,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from keeper.margin.scan.blocks import WIDTHS, Array, Blocks
-from keeper.margin.scan.kernels import tolerance
+from keeper.margin.scan.kernels import Doubles, Moves, tolerance
 from keeper.margin.scan.table import UNIT, Lanes, Singles
 
 NEAREST: Final = 8  # one in so many accounts is kept in order
 LEAST: Final = 64  # accounts that are kept in any case
 ROUNDED: Final = 1 + 2 * UNIT  # a difference in float32
 MIXED: Final = -1  # the group of accounts in several underlyings, or in none
-Doubles = NDArray[np.float64]
 Laid = Sequence[tuple[Array, Blocks]]  # row of the account of each block, blocks
 
 
@@ -49,12 +47,12 @@ class Index:
     lanes: Lanes  # at which the margins were taken
     groups: Mapping[int, Group]  # by underlying, or MIXED
 
-    def within(self, now: Lanes, same: Array | slice) -> Array | None:
+    def within(self, now: Lanes, same: Array | slice, told: Moves | None = None) -> Array | None:
         """Rows that the move to ``now`` may have brought below zero, or None if a scan of all is due.
 
-        ``same``: rows of the table that are the same series in both.
+        ``same``: rows of the table that are the same series in both. ``told``: another telling of ``moves``.
         """
-        far = moves(self.lanes, now, same)
+        far = (told or moves)(self.lanes, now, same)
         if far is None:
             return None
         found = []

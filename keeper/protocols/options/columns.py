@@ -195,7 +195,7 @@ class Columns:
         if (now := market.listed(self.store.listing)) is not listed:
             mine = self.store.listing.words
             same = np.array([row for row in now.rows if row < len(words) and words[row] == mine[row]], np.int64)
-        rows = index.within(lanes, same)
+        rows = index.within(lanes, same, self.kernel.moves)
         if rows is None or len(rows) + len(self._changed) > len(self.store) // DENSE:
             return None
         if self._changed:

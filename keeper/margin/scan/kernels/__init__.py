@@ -17,12 +17,19 @@ product). min(c, 0) moves no error apart. Two such sums are taken (worth, loss),
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Protocol
 
-from keeper.margin.scan.blocks import Blocks, Slice
+import numpy as np
+from numpy.typing import NDArray
+
+from keeper.margin.scan.blocks import Array, Blocks, Slice
 from keeper.margin.scan.table import UNIT, Lanes, Singles, Value
+
+Doubles = NDArray[np.float64]
+Moves = Callable[[Lanes, Lanes, Array | slice], Doubles | None]  # ``slack.moves``
 
 
 class Kernel(Protocol):
@@ -32,6 +39,11 @@ class Kernel(Protocol):
     @property
     def value(self) -> Value | None:
         """How it values series; None is ``portfolio.term``."""
+        ...
+
+    @property
+    def moves(self) -> Moves | None:
+        """How it tells how far a table has moved; None is ``slack.moves``."""
         ...
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:

@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 
 from keeper.margin.scan.blocks import Blocks, Slice
-from keeper.margin.scan.kernels import tolerance
+from keeper.margin.scan.kernels import Moves, tolerance
 from keeper.margin.scan.kernels.jit import compiled
 from keeper.margin.scan.kernels.legs import LEGS, eight_legs
+from keeper.margin.scan.kernels.moved import moves
 from keeper.margin.scan.kernels.plain import NO_CAP
 from keeper.margin.scan.kernels.values import term
 from keeper.margin.scan.table import Lanes, Singles, Value
@@ -27,6 +28,7 @@ MASKS: Final = np.ascontiguousarray(CAPS[np.arange(2**LEGS)[:, None] >> np.arang
 class Compiled:
     name = "compiled"
     value: Value | None = staticmethod(term)
+    moves: Moves | None = staticmethod(moves)
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:
         return self._run(blocks.used, blocks.top, t)

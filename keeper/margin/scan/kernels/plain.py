@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from keeper.margin.scan.blocks import Blocks, Slice
-from keeper.margin.scan.kernels import tolerance
+from keeper.margin.scan.kernels import Moves, tolerance
 from keeper.margin.scan.table import Lanes, Singles, Value
 
 CHUNK: Final = 4096  # blocks whose sums fit into the cache
@@ -17,6 +17,7 @@ NO_CAP: Final = np.float32(3e38)
 class Plain:
     name = "plain"
     value: Value | None = None
+    moves: Moves | None = None
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:
         return self.some(blocks.used, t)

@@ -7,13 +7,13 @@ Compiling takes seconds where nothing is kept on disk, and loading what is kept 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from keeper.margin.scan import kernels
 from keeper.margin.scan.blocks import Blocks, Slice
-from keeper.margin.scan.kernels import Kernel
+from keeper.margin.scan.kernels import Kernel, Moves
 from keeper.margin.scan.kernels.plain import Plain
 from keeper.margin.scan.table import NO_RULES, NOBODY, VECTOR, Lanes, Singles, Value
 
@@ -22,8 +22,8 @@ class Kind(NamedTuple):
     """What code is compiled for."""
 
     slots: int
-    series: str  # name of the type, as the next
-    lots: str
+    series: np.dtype[Any]
+    lots: np.dtype[Any]
     lanes: int
 
 
@@ -33,6 +33,7 @@ class Ready:
         self._plain, self._done = Plain(), frozenset[Kind]()
         self._wanted: set[Kind] = set()
         self.value: Value | None = None
+        self.moves: Moves | None = None
         self.why = ""  # something quicker cannot be had
 
     @property
@@ -72,10 +73,13 @@ class Ready:
                     _try(kernel, kind)
                 if kernel.value is not None:
                     kernel.value(NOBODY, NO_RULES, np.zeros((1, 1)))
+                if kernel.moves is not None:
+                    kernel.moves(_nothing(VECTOR), _nothing(VECTOR), slice(None))
             except Exception as error:  # a compiler that is not what it was: slower is better than not at all
                 self.why = f"{name} does not work here: {error}"
             else:
-                self._kernel, self.value, self._done = kernel, kernel.value, self._done | wanted
+                self.value, self.moves = kernel.value, kernel.moves
+                self._kernel, self._done = kernel, self._done | wanted
                 break
         self._wanted -= wanted
         return self.name + (f"; {self.why}" if self.why else "")
@@ -85,12 +89,17 @@ READY: Final = Ready()
 
 
 def _kind(part: Slice, lanes: int) -> Kind:
-    return Kind(part.series.shape[1], part.series.dtype.name, part.lots.dtype.name, lanes)
+    return Kind(part.series.shape[1], part.series.dtype, part.lots.dtype, lanes)
 
 
 def _try(kernel: Kernel, kind: Kind) -> None:
-    blocks = Blocks(kind.slots, np.dtype(kind.lots).type, np.dtype(kind.series).type)
+    blocks = Blocks(kind.slots, kind.lots.type, kind.series.type)
     blocks.take(0)
-    singles = [np.zeros(shape, np.float32) for shape in ((1, kind.lanes), (1, 2), (0,), (1, kind.lanes), (1, 8))]
-    gain, pair, doubt, shock, parameters = singles
-    kernel.whole(blocks, Lanes(gain, pair, doubt, shock, parameters, np.zeros(1, np.int64)))
+    kernel.whole(blocks, _nothing(kind.lanes))
+
+
+def _nothing(width: int) -> Lanes:
+    """A table of no series."""
+    shapes = (1, width), (1, 2), (0,), (1, width), (1, 8)
+    gain, pair, doubt, shock, parameters = (np.zeros(shape, np.float32) for shape in shapes)
+    return Lanes(gain, pair, doubt, shock, parameters, np.zeros(1, np.int64))

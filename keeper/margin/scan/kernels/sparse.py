@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from keeper.margin.scan.blocks import CHUNK, Array, Blocks, Slice
+from keeper.margin.scan.kernels import Moves
 from keeper.margin.scan.kernels.plain import finish
 from keeper.margin.scan.table import Lanes, Singles, Value
 
@@ -29,6 +30,7 @@ class Plan(NamedTuple):
 class Sparse:
     name = "sparse"
     value: Value | None = None
+    moves: Moves | None = None
 
     def __init__(self) -> None:
         self._plans: WeakKeyDictionary[Blocks, dict[int, Plan]] = WeakKeyDictionary()
