@@ -15,6 +15,7 @@ from keeper.chain.recording import DECISIONS
 from keeper.cli import setup
 from keeper.cli.output import emit, table
 from keeper.cli.prices import SPEED, price_path
+from keeper.cli.running import Calm
 from keeper.errors import CheckFailed, Misconfigured
 from keeper.model import BlockRef, Effect, Record, Turn
 from keeper.observe.decisions import DecisionLog
@@ -65,7 +66,7 @@ class Demo:
             settings = load([configure(self.world, self.folder)])
             header = {"seed": self.size.seed, "accounts": self.size.accounts, "rivals": self.size.rivals}
             with DecisionLog(self.folder / "recording" / DECISIONS, header) as log:
-                watchers: list[Watcher] = [self.tally, Logged(log), Progress(self)]
+                watchers: list[Watcher] = [self.tally, Logged(log), Progress(self), Calm()]
                 async with bootstrap.keeper(settings, bootstrap.Live(), watchers, self._step) as keeper:
                     self.keeper = keeper
                     await keeper.daemon.run()

@@ -62,7 +62,7 @@ async def _run(args: argparse.Namespace, settings: Settings, mode: bootstrap.Mod
     chain = next(iter(settings.chains.values()), None)
     every = max(1, HEARTBEAT // chain.block_time) if chain else 1
     with DecisionLog(path, {"mode": name, "config": settings.fingerprint()}) as decisions:
-        watchers: list[Watcher] = [Logged(decisions), Spoken(every)]
+        watchers: list[Watcher] = [Logged(decisions), Spoken(every), running.Calm()]
         async with bootstrap.keeper(settings, mode, watchers) as keeper:
             daemon = running.gracefully(keeper).daemon
             log.info("run.started", decisions=str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -14,11 +15,28 @@ import structlog
 from keeper.bootstrap import Keeper
 from keeper.chain.recording import DECISIONS, fresh
 from keeper.cli.exit import on_first_signal
+from keeper.model import Effect, Turn
 from keeper.settings import Settings
 
 T = TypeVar("T")
 BUSY = 0.5  # seconds that a signal waits for a loop that thinks
 log = structlog.get_logger("keeper")
+
+
+class Calm:
+    """Implements ``ports.Watcher``. From the first turn on, the garbage collector leaves alone what was loaded until
+    then: a look at all of it, libraries included, would hold a block up for a tenth of a second."""
+
+    def __init__(self) -> None:
+        self._calm = False
+
+    def effect(self, effect: Effect) -> None: ...
+
+    def turn(self, turn: Turn) -> None:
+        if not self._calm:
+            self._calm = True
+            gc.collect()
+            gc.freeze()
 
 
 def until_done(work: Coroutine[Any, Any, T]) -> T:
