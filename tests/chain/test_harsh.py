@@ -15,7 +15,7 @@ from keeper.errors import Misconfigured
 from keeper.model import Kind
 
 pytestmark = pytest.mark.chain
-SALE = {Kind.FLAG, Kind.COMMIT, Kind.REVEAL, Kind.AWARD, Kind.BID, Kind.TAKEOVER, Kind.QUOTE}
+SALE = {Kind.FLAG, Kind.COMMIT, Kind.REVEAL, Kind.AWARD, Kind.TAKEOVER, Kind.QUOTE}  # public bids are every demo's
 UNSOLD = {Kind.CURE, Kind.RESTART, Kind.CLOSE_OUT, Kind.DELEVERAGE, Kind.SOCIALISE}
 
 
