@@ -189,10 +189,13 @@ def _forfeited(deed: Deed) -> int:
 
 
 def two_halves_are_no_more(w: Walk, deed: Deed) -> None:
-    """10. Two bids for the same together leave the bidder no better off than one bid, up to rounding."""
+    """10. Two bids for the same together leave the bidder no better off than one bid, up to rounding, and where the
+    fund pays at its cap up to what the fees of the first, now in the fund, add to the cap of the second."""
     if deed.done and deed.halves is not None:
         one = w.health(deed.accounts[1], Price.BID).equity
-        assert deed.halves <= one + 10**6 + abs(one) // 10**15, (one, deed.halves)
+        fees = sum(fact.amounts["fee"] for fact in deed.facts if fact.name == "sold" and fact.amounts["price"] < 0)
+        grown = mul_up(fees, w.params.auction.fund_per_auction)
+        assert deed.halves <= one + 10**6 + abs(one) // 10**15 + grown, (one, deed.halves, grown)
 
 
 def nothing_comes_of_nothing(w: Walk, deed: Deed) -> None:
