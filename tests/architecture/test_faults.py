@@ -34,6 +34,12 @@ def test_every_mark_names_a_row() -> None:
     assert [(where, row) for where, row in found if row not in matrix()] == []
 
 
+def test_every_row_is_named() -> None:
+    """Whether it holds is for ``make faults`` to say; that nobody looks must not happen."""
+    named = {row for file in ROOT.rglob("test_*.py") for _, row in marks(file)}
+    assert sorted(set(matrix()) - named) == []
+
+
 def row(id: str, section: str, money: bool = False) -> Row:
     return Row(id, section, "", money)
 
