@@ -28,6 +28,8 @@ LIMITS = {  # of section 3.7 and the issue; rows without one are watched only
     "publish, same price": 50_000,
     "publish, new price": 50_000,
     "publish, settlement step left behind": 82_000,
+    "flag, 16 legs, one scenario": 250_000,
+    "flag, 16 legs, in a phase": 400_000,
     "health, 16 legs, 16 scenarios": 900_000,
     "health, 32 legs, 16 scenarios": 1_800_000,
     "bid, all of 16 legs": 1_700_000,
@@ -128,7 +130,7 @@ def test_the_keeper_reckons_with_no_less(legs: int) -> None:
     """And not with twice as much: what it believes decides what it does."""
     told = {
         f"flag, {legs} legs, one scenario": desk.FLAG + desk.FLAG_LEG * legs,
-        f"flag, {legs} legs, in a phase": desk.FLAG + (desk.FLAG_LEG + desk.MARGIN_LEG) * legs,
+        f"flag, {legs} legs, in a phase": desk.FLAG + (desk.FLAG_LEG + desk.PHASE_LEG) * legs,
         f"bid, all of {legs} legs": desk.BID + (desk.MOVED_LEG + desk.MARGIN_LEG) * legs,
     }
     for row, believed in told.items():

@@ -169,7 +169,6 @@ def test_s5_nobody_acts_for_another(house: House) -> None:
         house.refused("eve", "Sealed", "ended", alice, 0, True),
     ]
     engines = {
-        "setFlag": (alice, False),
         "close": (alice, house.account("whale"), word(PUT), 0),
         "pay": (alice, house.account("eve"), 1, False),
         "insure": (alice, 1, 0),

@@ -38,7 +38,9 @@ def test_a_keeper_looks_at_it_and_only_a_cure_is_left(house: House) -> None:
     offer, record = house.offer("alice"), house.state.auction(house.account("alice"))
     assert (offer.mm, offer.fmax) == (0, 0) and offer.equity > 0 and record is not None
     args = (house.account("alice"), house.account("whale"), WAD, 10**40, house.change("alice"))
-    assert house.refused("whale", "Liquidator", "bid", *args)
+    assert house.refused("whale", "Liquidator", "bid", *args) == "NothingToDo"
+    assert house.refused("whale", "Liquidator", "standing", house.account("alice")) == ""
+    assert house.refused("whale", "Liquidator", "offer", house.account("alice")) == ""
     at = Moment(house.book.ref.number + 1, house.now + 4, 0)
     report = house.adapter.health(house.book, Key("account", house.account("alice")), at)
     assert report.healthy

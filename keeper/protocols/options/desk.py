@@ -23,7 +23,7 @@ from keeper.units import WAD, mul_down, mul_up
 
 # Gas in units, measured on the deployed contracts (tests/contracts/test_gas.py keeps them honest).
 FLAG, BID, SWAP, DEPOSIT = 230_000, 420_000, 160_000, 170_000
-FLAG_LEG, MOVED_LEG, MARGIN_LEG = 18_000, 45_000, 45_000
+FLAG_LEG, PHASE_LEG, MOVED_LEG, MARGIN_LEG = 18_000, 17_000, 45_000, 45_000
 FLOOR, FLOOR_LEG = 130_000, 12_000  # own equity, read before and after a purchase
 COMMIT, REVEAL, CURE, DUTY, DUTY_LEG = 400_000, 90_000, 260_000, 420_000, 60_000
 SHARE_LEFT: Final = 0.01  # of a price, at least, after our own trades

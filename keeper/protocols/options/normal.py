@@ -1,7 +1,8 @@
 """The normal distribution as ``lib/Normal.sol`` has it: the table, how it is made, and how it is read.
 
-Row ``i`` is N(-z) on [i / 16, (i + 1) / 16] as a polynomial of degree 6 in u = 32 (z - middle), -1 <= u <= 1, scaled by
-2^54: the Taylor series at the middle, without its Chebyshev parts of degree 7 and more. The error is below 1e-15.
+Row ``i`` is N(x) on [-8 + i / 16, -8 + (i + 1) / 16] as a polynomial of degree 6 in u = 32 (x - middle), -1 <= u <= 1,
+scaled by 2^54: the Taylor series at the middle, without its Chebyshev parts of degree 7 and more. The error is below
+1e-15; beyond +-8, where the table ends, it is 6e-16.
 
     python -m keeper.protocols.options.normal        the rows as words of the contract
 """
@@ -16,11 +17,12 @@ from keeper.units import WAD
 
 __all__ = ["ONE", "SCALE", "cdf", "rows", "words"]
 
-ROWS: Final = 128  # up to z = 8, where N(-z) is 6e-16
+ROWS: Final = 256
+EDGE: Final = 8 * WAD
 SCALE: Final = 54  # bits
 ONE: Final = 1 << SCALE
 FRACTION: Final = 52  # bits of u
-BITS: Final = (53, 48, 41, 37, 30, 24, 17)  # of each coefficient; the second is minus what it stands for
+BITS: Final = (54, 48, 42, 37, 30, 24, 17)  # of each coefficient; the first two are not negative
 _FINE: Final = 192  # bits in which the table is made
 _PHI0: Final = (39894228040143267793994605993438186847585863116493465766592583 << _FINE) // 10**62  # 1 / sqrt(2 pi)
 _TERMS: Final = 30
@@ -28,31 +30,31 @@ _TERMS: Final = 30
 
 def cdf(x: int) -> int:
     """``Normal.cdf``: the standard normal distribution at ``x`` wad, times 2^54."""
-    t = (abs(x) << FRACTION + 4) // WAD
+    t = (x + EDGE << FRACTION + 4) // WAD
     row = t >> FRACTION
-    tail = 0
-    if row < ROWS:
-        u = 2 * (t & (1 << FRACTION) - 1) - (1 << FRACTION)
-        c0, c1, c2, c3, c4, c5, c6 = rows()[row]
-        tail = c5 + (c6 * u >> FRACTION)
-        tail = c4 + (tail * u >> FRACTION)
-        tail = c3 + (tail * u >> FRACTION)
-        tail = c2 + (tail * u >> FRACTION)
-        tail = c1 + (tail * u >> FRACTION)
-        tail = c0 + (tail * u >> FRACTION)
-    return ONE - tail if x > 0 else tail
+    if not 0 <= row < ROWS:
+        return ONE if x > 0 else 0
+    u = 2 * (t & (1 << FRACTION) - 1) - (1 << FRACTION)
+    c0, c1, c2, c3, c4, c5, c6 = rows()[row]
+    r = c5 + (c6 * u >> FRACTION)
+    r = c4 + (r * u >> FRACTION)
+    r = c3 + (r * u >> FRACTION)
+    r = c2 + (r * u >> FRACTION)
+    r = c1 + (r * u >> FRACTION)
+    return c0 + (r * u >> FRACTION)
 
 
 @cache
 def rows() -> tuple[tuple[int, ...], ...]:
-    """(128, 7) integers, the constant first."""
-    made = []
+    """(256, 7) integers, the constant first."""
+    tails = []
     tail, density = _step(0, 1 << _FINE - 1, _PHI0, 1)
-    for middle in range(1, 2 * ROWS, 2):  # in 1 / 32
+    for middle in range(1, ROWS, 2):  # in 1 / 32
         half = 1 << _FINE - SCALE - 1
-        made.append(tuple((c + half) >> _FINE - SCALE for c in _economised(_tail(middle, tail, density))))
+        tails.append([(c + half) >> _FINE - SCALE for c in _economised(_tail(middle, tail, density))])
         tail, density = _step(middle, tail, density, 2)
-    return tuple(made)
+    left = [tuple(-c if k % 2 else c for k, c in enumerate(row)) for row in reversed(tails)]
+    return (*left, *((ONE - row[0], *(-c for c in row[1:])) for row in tails))
 
 
 def _density(at: int, density: int) -> list[int]:
@@ -89,8 +91,8 @@ def words() -> list[int]:
     packed = []
     for row in rows():
         word = at = 0
-        for k, (c, bits) in enumerate(zip(row, BITS, strict=True)):
-            word |= (-c if k == 1 else c) % (1 << bits) << at
+        for c, bits in zip(row, BITS, strict=True):
+            word |= c % (1 << bits) << at
             at += bits
         packed.append(word | (row[-1] >> BITS[-1]) % (1 << 256 - at) << at)
     return packed

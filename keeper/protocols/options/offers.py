@@ -11,7 +11,7 @@ from keeper.model import Costs, HealthReport, Key, Kind, Needs, Opportunity, Rea
 from keeper.protocols.options import auction
 from keeper.protocols.options.auction import Offer, Pressure
 from keeper.protocols.options.curve import DutchCurve
-from keeper.protocols.options.desk import DEPOSIT, FLAG, FLAG_LEG, MARGIN_LEG, SWAP, Desk
+from keeper.protocols.options.desk import DEPOSIT, FLAG, FLAG_LEG, PHASE_LEG, SWAP, Desk
 from keeper.protocols.options.hedge import Swap
 from keeper.protocols.options.params import AuctionParams
 from keeper.protocols.options.records import Auction
@@ -70,8 +70,8 @@ def _flag(desk: Desk, report: HealthReport) -> Opportunity:
     # The gain at the discount where an auction usually ends for us: a third of the way to rho1.
     offer = curve.offer(desk.at.timestamp + params.t1 // 3)
     gas = FLAG + FLAG_LEG * len(pf.legs)
-    if desk.state.ramp().growth(desk.at.timestamp):  # the set before must condemn it too, in all its scenarios
-        gas += MARGIN_LEG * len(pf.legs)
+    if desk.state.ramp().growth(desk.at.timestamp):  # the set before must condemn it too, at worst in all scenarios
+        gas += PHASE_LEG * len(pf.legs)
     swaps = desk.hedges(_scaled(h, offer.fmax))
     impact = desk.impact(h, desk.state.version(), offer.fmax)
     after = desk.with_slice(pf, offer.fmax, offer, impact)

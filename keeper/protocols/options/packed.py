@@ -1,7 +1,7 @@
 """Many accounts in one answer: the words of ``Reader.sol``, as they lie in storage.
 
 once     number of assets listed
-account  uint8 flagged | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
+account  8 unused | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
 legs     one word each, see ``Leg.sol``
 assets   one word each of those held, native units
 """

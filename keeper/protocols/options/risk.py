@@ -360,10 +360,21 @@ def standing(view: View, pf: Portfolio, now: int, mode: Price, named: int | None
     growth = ramp.growth(now)
     if growth is None:
         return h
-    old = market(view, ramp.previous, now, mode).assess(pf)
+    old = _before(market(view, ramp.previous, now, mode), pf, named, growth)
     clamped = h.clamped or old.clamped
-    h, old = replace(h, clamped=clamped), replace(old, mm=mul_up(old.mm, growth), clamped=clamped)
+    h, old = replace(h, clamped=clamped), replace(old, clamped=clamped)
     return old if h.equity - h.mm < old.equity - old.mm else h
+
+
+def _before(old: Market, pf: Portfolio, named: int | None, growth: int) -> Health:
+    """``Risk._before``: in the named scenarios, and in all where those do not condemn it."""
+    count, used = len(old.params.scenarios), range(len(old.params.depths))
+    if named is not ALL and all(named >> 8 * u & 0xFF < count for u in used):
+        h = old.assess(pf, named)
+        if h.equity < (mm := mul_up(h.mm, growth)):
+            return replace(h, mm=mm)
+    h = old.assess(pf)
+    return replace(h, mm=mul_up(h.mm, growth))
 
 
 def market(view: View, version: int, now: int, mode: Price) -> Market:

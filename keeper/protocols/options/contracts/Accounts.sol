@@ -11,7 +11,6 @@ abstract contract Accounts {
         uint40 changeId; //   number of changes
         uint8 legs; //        number of legs
         uint8 assets; //      bit a set: holds asset a
-        bool flagged; //      an auction runs: only deposits and reductions
     }
 
     struct Asset {
@@ -23,7 +22,7 @@ abstract contract Accounts {
     uint256 internal constant LEGS_BIT = 232; //      of the word of an `Account`
     uint256 internal constant ASSETS_BIT = 240;
 
-    address public liquidator; //                     the engine that flags; set once
+    address public liquidator; //                     knows whose auction runs; set once
     uint64 public lossIndex = 1e18; //                wad, 1 as long as no loss was shared
     uint8 public assetCount; //                       ends the one word beside an account's own that reading it takes
     mapping(uint256 asset => Asset) public assetAt; //0 is cash

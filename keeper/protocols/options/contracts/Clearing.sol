@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {SafeTransferLib} from "solady/src/utils/SafeTransferLib.sol";
 import {SignatureCheckerLib} from "solady/src/utils/SignatureCheckerLib.sol";
 import {Accounts} from "./Accounts.sol";
+import {IAuctions} from "./interfaces/IAuctions.sol";
 import {Fill, Health, Portfolio, Price} from "./interfaces/Types.sol";
 import {Blob} from "./lib/Blob.sol";
 import {Fixed} from "./lib/Fixed.sol";
@@ -152,6 +153,11 @@ contract Clearing is Accounts {
         _;
     }
 
+    function _flagged(uint256 account) internal view returns (bool) {
+        address who = liquidator;
+        return who != address(0) && IAuctions(who).runs(account);
+    }
+
     function mayAct(uint256 account, address who) public view returns (bool) {
         address owner = address(uint160(account));
         return who == owner || authorised[owner][who];
@@ -179,7 +185,7 @@ contract Clearing is Accounts {
     function withdraw(uint256 account, uint256 asset, uint256 amount, address to) external locked {
         if (!mayAct(account, msg.sender)) revert Unauthorised();
         Account storage a = accounts[account];
-        if (a.flagged) revert Flagged(account);
+        if (_flagged(account)) revert Flagged(account);
         if (oracle.level() != 0 && a.legs != 0) revert Level(oracle.level());
         if (insolvent > insurance() && (asset == 0 || a.legs != 0)) revert Gated(insolvent, insurance());
         Asset memory x = _asset(asset);
@@ -278,10 +284,6 @@ contract Clearing is Accounts {
     /* ------------------------------------------------------------------------------------------------------
                                                    LIQUIDATION
     ------------------------------------------------------------------------------------------------------ */
-
-    function setFlag(uint256 account, bool flagged) external onlyLiquidator {
-        accounts[account].flagged = flagged;
-    }
 
     /// @notice Move a slice of everything an account holds to the bidder. Short legs round away from zero, everything
     /// else down; the bidder must then have his initial margin.
@@ -437,7 +439,7 @@ contract Clearing is Accounts {
         Portfolio memory p = portfolio(account);
         uint256 version = params.current();
         Health memory h = risk.assess(p, version, Price.Initial, risk.ALL());
-        bool restricted = oracle.level() != 0 || accounts[account].flagged || h.stale;
+        bool restricted = oracle.level() != 0 || _flagged(account) || h.stale;
         if (!restricted && h.equity >= int256(h.im)) return _requireSize(account, was, p, h.mm, version);
         if (!_reduced(was.legs, p.legs)) revert NotReduced(account, h.equity, h.im);
         Health memory old = risk.assess(was, version, Price.Initial, risk.ALL());
@@ -552,7 +554,14 @@ contract Clearing is Accounts {
     function _legs(uint256 account) internal view returns (uint256[] memory held) {
         uint256[MAX_LEGS] storage from = legs[account];
         held = new uint256[](accounts[account].legs);
-        for (uint256 i; i < held.length; ++i) held[i] = from[i];
+        assembly ("memory-safe") {
+            let slot := from.slot
+            let end := add(slot, mload(held))
+            for { let to := add(held, 0x20) } lt(slot, end) { slot := add(slot, 1) } {
+                mstore(to, sload(slot))
+                to := add(to, 0x20)
+            }
+        }
     }
 
     /* ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
+import {IAuctions} from "./interfaces/IAuctions.sol";
 import {AuctionParams, Fill, Health, Price} from "./interfaces/Types.sol";
 import {Clearing} from "./Clearing.sol";
 import {Auction, Auctions, Clocks} from "./lib/Auction.sol";
@@ -29,8 +30,9 @@ import {Sealed} from "./Sealed.sol";
 ///     flag ──► bid, bid, … ──► sold          takeover: the backstop, at a fixed discount
 ///       │        └─ restart                  cure: healthy again
 ///       └──────► Waterfall: close-out, queue, shared loss
-contract Liquidator {
+contract Liquidator is IAuctions {
     using Auctions for Auction;
+    using Auctions for uint256;
     using Clocks for uint256;
 
     /* ------------------------------------------------------------------------------------------------------
@@ -170,11 +172,11 @@ contract Liquidator {
     }
 
     function _start(uint256 account, Auction memory a, uint32 scenario) internal {
-        if (oracle.level() >= 2) revert Level(oracle.level());
+        uint256 calm = _calm();
         (Health memory h, uint256 version) = _condemned(account, scenario);
         AuctionParams memory p = _params(version);
         uint256 clocks = _clocks(account, h.underlyings, p.grace);
-        uint256 calm = oracle.calmSince() + p.grace;
+        calm += p.grace;
         if (block.timestamp < calm) revert NotYet(account, block.timestamp, calm);
         bool first = a.flaggedAt == 0;
         if (a.curedAt != 0 && block.timestamp - a.curedAt <= p.cureMemory) {
@@ -185,10 +187,16 @@ contract Liquidator {
         }
         (a.version, a.scenario, a.flaggedAt, a.curedAt) = (version, h.worst, block.timestamp, 0);
         packed[account] = a.pack();
-        if (first) clearing.setFlag(account, true);
         emit FlaggedAccount(account, msg.sender, version, h.worst, h.equity, h.mm, a.clocks);
         if (h.equity < 0) clearing.note(account, h.mm);
         else if (!first) clearing.note(account, 0);
+    }
+
+    /// @dev Since when the level is below 2; reverts where it is not.
+    function _calm() internal view returns (uint256 since) {
+        uint256 level;
+        (level, since) = oracle.calm();
+        if (level >= 2) revert Level(level);
     }
 
     /// @dev The account at the trigger price; reverts unless it is below its requirement there and at spot.
@@ -259,6 +267,11 @@ contract Liquidator {
         clearing.note(account, h.equity < 0 ? h.mm : 0);
     }
 
+    /// @inheritdoc IAuctions
+    function runs(uint256 account) external view returns (bool) {
+        return packed[account].runs();
+    }
+
     /// @notice The auction of an account, running, cured or none.
     function auctionOf(uint256 account) public view returns (Auction memory) {
         return Auctions.unpack(packed[account]);
@@ -271,7 +284,6 @@ contract Liquidator {
 
     function _end(uint256 account, Auction memory a) internal {
         _endStage(account, a);
-        clearing.setFlag(account, false);
         clearing.note(account, 0);
     }
 

@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {ECDSA} from "solady/src/utils/ECDSA.sol";
 import {FixedPointMathLib as Math} from "solady/src/utils/FixedPointMathLib.sol";
 import {IBreaker} from "./interfaces/IBreaker.sol";
+import {Price} from "./interfaces/Types.sol";
 import {Fixed} from "./lib/Fixed.sol";
 import {Pace} from "./lib/Pace.sol";
 
@@ -429,6 +430,33 @@ contract Oracle is IBreaker {
         return (_root(f.peak), _ratio(f) * 1e9, _eased(f, live) * 1e9);
     }
 
+    /// @notice What margin needs of underlying `u`: `prices` and `stress` in one, without what this kind of price leaves
+    /// out.
+    /// @return spot wad
+    /// @return mark wad, the mean that the price is held near; spot itself for `Price.Spot`
+    /// @param stressed whether the factors are wanted
+    /// @return factor wad, of the price moves of scenarios; 1 when it is not
+    /// @return eased wad, the same for maintenance
+    /// @return confidence bps
+    function quote(uint256 u, Price mode, bool stressed)
+        external
+        view
+        returns (uint256 spot, uint256 mark, uint256 factor, uint256 eased, uint256 confidence, bool stale)
+    {
+        Feed memory f = feed(u);
+        if (f.time == 0) revert Unknown(u, 0);
+        uint256 dt = block.timestamp - f.time;
+        (spot, confidence, stale) = (uint256(f.spot) * 1e10, f.confidence, _stale(f));
+        if (mode == Price.Spot) mark = spot;
+        else if (mode == Price.Trigger) mark = ewma(uint256(f.slow) * 1e6, spot, dt, slowT);
+        else mark = ewma(uint256(f.fast) * 1e6, spot, dt, fastT);
+        if (!stressed) return (spot, mark, WAD, WAD, confidence, stale);
+        uint256 live = _live(dt);
+        f.peak = uint48(_decay(f.peak, live, fallT));
+        eased = _eased(f, live) * 1e9;
+        factor = mode == Price.Initial ? _ratio(f) * 1e9 : eased;
+    }
+
     /// @return spot wad @return slow wad @return fast wad, both at block.timestamp @return confidence bps
     function prices(uint256 u)
         external
@@ -449,7 +477,7 @@ contract Oracle is IBreaker {
     /// no reason to stop: its atm gives way to realised volatility, within the same band, at confidence 0.
     /// @return atm wad @return skew wad @return curv wad @return rate wad per year @return confidence bps
     function smile(uint256 u, uint256 expiry)
-        external
+        public
         view
         returns (uint256 atm, int256 skew, int256 curv, int256 rate, uint256 confidence)
     {
@@ -460,6 +488,16 @@ contract Oracle is IBreaker {
         atm = Fixed.clamp(atm, smooth * (WAD - smileBand) / WAD, smooth * (WAD + smileBand) / WAD);
         (skew, curv, rate) = (int256(s.skew) * 1e12, int256(s.curv) * 1e12, int256(s.rate) * 1e12);
         confidence = block.timestamp - s.time > smileAge ? 0 : s.confidence;
+    }
+
+    /// @notice `smile` and `observed` in one.
+    function term(uint256 u, uint256 expiry)
+        external
+        view
+        returns (uint256 atm, int256 skew, int256 curv, int256 rate, uint256 confidence, uint256 fixed_, uint256 open)
+    {
+        (atm, skew, curv, rate, confidence) = smile(u, expiry);
+        (fixed_, open) = observed(u, expiry);
     }
 
     /// @dev The smooth atm at `t`, and what it is drawn to: the published atm, after smileAge that of `_fallback`.
@@ -589,8 +627,13 @@ contract Oracle is IBreaker {
     }
 
     /// @notice Block time since which, or from which on, the level is below 2: flags wait a grace from here.
-    function calmSince() external view returns (uint256) {
+    function calmSince() public view returns (uint256) {
         return Math.max(breaker_.lowered, breaker_.tripUntil);
+    }
+
+    /// @return the level @return calmSince
+    function calm() external view returns (uint256, uint256) {
+        return (level(), calmSince());
     }
 
     function breaker() public view returns (Breaker memory) {

@@ -9,7 +9,7 @@ import {Accounts} from "./Accounts.sol";
 /// are read without a call, an ABI or a copy in between.
 ///
 ///     once     number of assets listed
-///     account  bool flagged | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
+///     account  8 unused | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
 ///     legs     one word each, see `Leg.sol`, in no particular order
 ///     assets   one word each of those held, native units
 contract Reader is Accounts {

@@ -114,22 +114,23 @@ contract Risk {
         view
         returns (Health memory)
     {
-        return _judged(pf, version, mode, named);
+        return _judged(_copy(pf), Blob.risk(params.setAt(version)), mode, named);
     }
 
     /// @dev Wider moves are not worse for every book: who has his initial margin must have the maintenance one too.
-    function _judged(Portfolio calldata pf, uint256 version, Price mode, uint256 named)
+    function _judged(Portfolio memory pf, RiskParams memory p, Price mode, uint256 named)
         internal
         view
         returns (Health memory h)
     {
-        h = _assess(pf, version, mode, named);
-        if (mode == Price.Initial && h.widened) h.im = Math.max(h.im, _assess(pf, version, Price.Bid, named).mm);
+        h = _assess(pf, p, mode, named);
+        if (mode == Price.Initial && h.widened) h.im = Math.max(h.im, _assess(pf, p, Price.Bid, named).mm);
     }
 
     /// @notice Value a portfolio under the current set, or under the one before where that is kinder: while a new
     /// set is phased in, the old requirement, grown by 1 % a minute, is a limit to the new one.
-    /// @param named as in `assess`, of the current set; the old one is evaluated in all its scenarios
+    /// @param named as in `assess`. The old set is evaluated in the same scenarios, and in all of its own only where
+    /// those do not condemn the portfolio
     /// @return h with the requirement that binds @return version the set it is from
     function standing(Portfolio calldata pf, Price mode, uint256 named)
         external
@@ -139,20 +140,48 @@ contract Risk {
         uint256 growth;
         uint256 previous;
         (version, previous, growth) = params.ramp();
-        h = _judged(pf, version, mode, named);
+        Portfolio memory copy = _copy(pf);
+        h = _judged(copy, Blob.risk(params.setAt(version)), mode, named);
         if (previous == 0) return (h, version);
-        Health memory old = _judged(pf, previous, mode, ALL);
-        old.mm = Math.fullMulDivUp(old.mm, growth, WAD);
+        Health memory old = _before(copy, previous, mode, named, growth);
         h.clamped = old.clamped = h.clamped || old.clamped;
         if (h.equity - int256(h.mm) < old.equity - int256(old.mm)) return (old, previous);
     }
 
-    function _assess(Portfolio calldata pf, uint256 version, Price mode, uint256 named)
+    /// @dev Array by array: the compiler's own copy of the struct goes word by word.
+    function _copy(Portfolio calldata pf) internal pure returns (Portfolio memory copy) {
+        (copy.cash, copy.legs, copy.collateral) = (pf.cash, pf.legs, pf.collateral);
+    }
+
+    /// @dev Where a portfolio stands under the old set.
+    function _before(Portfolio memory pf, uint256 version, Price mode, uint256 named, uint256 growth)
         internal
         view
         returns (Health memory h)
     {
         RiskParams memory p = Blob.risk(params.setAt(version));
+        if (named != ALL && _has(p, named)) {
+            h = _judged(pf, p, mode, named);
+            h.mm = Math.fullMulDivUp(h.mm, growth, WAD);
+            if (h.equity < int256(h.mm)) return h;
+        }
+        h = _judged(pf, p, mode, ALL);
+        h.mm = Math.fullMulDivUp(h.mm, growth, WAD);
+    }
+
+    /// @dev All named scenarios are there.
+    function _has(RiskParams memory p, uint256 named) internal pure returns (bool) {
+        for (uint256 u; u < p.depths.length; ++u) {
+            if ((named >> (8 * u)) & 0xff >= p.scenarios.length) return false;
+        }
+        return true;
+    }
+
+    function _assess(Portfolio memory pf, RiskParams memory p, Price mode, uint256 named)
+        internal
+        view
+        returns (Health memory h)
+    {
         uint256[] memory legs = pf.legs;
         Leg.sort(legs);
         h.equity = pf.cash;
@@ -160,8 +189,7 @@ contract Risk {
         uint256 i;
         for (uint256 u; u < p.depths.length; ++u) {
             int256 units = _collateral(pf, p, u);
-            uint256 end = i;
-            while (end < legs.length && legs[end].underlying() == u) ++end;
+            uint256 end = Leg.endOf(legs, i, u);
             if (end == i && units == 0) continue;
             Book memory b = _open(p, u, mode, named, h);
             b.normal = normal;
@@ -173,9 +201,11 @@ contract Risk {
     }
 
     /// @dev Units of collateral whose price is that of underlying `u`. What was listed after the set counts for nothing.
-    function _collateral(Portfolio calldata pf, RiskParams memory p, uint256 u) internal pure returns (int256 units) {
-        for (uint256 a = 1; a < pf.collateral.length && a < p.assets.length; ++a) {
-            if (Collateral.underlying(p.assets[a]) == u) units += int256(pf.collateral[a]);
+    function _collateral(Portfolio memory pf, RiskParams memory p, uint256 u) internal pure returns (int256 units) {
+        uint256 count = Math.min(pf.collateral.length, p.assets.length);
+        for (uint256 a = 1; a < count; ++a) {
+            uint256 amount = pf.collateral[a];
+            if (amount != 0 && Collateral.underlying(p.assets[a]) == u) units += int256(amount);
         }
     }
 
@@ -185,23 +215,26 @@ contract Risk {
         view
         returns (Book memory b)
     {
-        (uint256 spot, uint256 slow, uint256 fast, uint256 confidence, bool stale) = oracle.prices(u);
-        b.price = price(spot, slow, fast, mode, p);
-        (b.u, b.confidence) = (u, confidence);
+        b.u = u;
+        h.underlyings |= 1 << u;
+        _scenarios(b, p, _quote(b, p, mode, h), named);
+    }
+
+    /// @dev Price and confidence. @return what the price moves of scenarios are multiplied by, wad
+    function _quote(Book memory b, RiskParams memory p, Price mode, Health memory h) internal view returns (int256) {
+        (uint256 spot, uint256 mark, uint256 factor, uint256 eased, uint256 confidence, bool stale) =
+            oracle.quote(b.u, mode, p.stressCap > WAD);
+        b.price = mode == Price.Spot ? spot : price(spot, mark, mode == Price.Trigger ? p.triggerBand : p.bidBand);
+        b.confidence = confidence;
         if (b.price != spot) h.clamped = true;
         if (stale) h.stale = true;
-        h.underlyings |= 1 << u;
-        _scenarios(b, p, mode, named, h);
+        factor = Math.min(factor, p.stressCap);
+        if (factor > Math.min(eased, p.stressCap)) h.widened = true;
+        return int256(factor);
     }
 
     /// @dev The scenarios to evaluate, their price moves times what volatility makes of them.
-    function _scenarios(Book memory b, RiskParams memory p, Price mode, uint256 named, Health memory h) internal view {
-        int256 factor = SWAD;
-        if (p.stressCap > WAD) {
-            (, uint256 atOnce, uint256 eased) = oracle.stress(b.u);
-            factor = int256(Math.min(mode == Price.Initial ? atOnce : eased, p.stressCap));
-            if (factor > int256(Math.min(eased, p.stressCap))) h.widened = true;
-        }
+    function _scenarios(Book memory b, RiskParams memory p, int256 factor, uint256 named) internal pure {
         b.shocks = new Shock[](named == ALL ? p.scenarios.length : 1);
         for (uint256 s; s < b.shocks.length; ++s) {
             uint256 word = p.scenarios[named == ALL ? s : (named >> (8 * b.u)) & 0xff];
@@ -216,19 +249,13 @@ contract Risk {
     }
 
     /// @notice The price a portfolio is valued at: spot, limited to a band around a mark.
-    function price(uint256 spot, uint256 slow, uint256 fast, Price mode, RiskParams memory p)
-        public
-        pure
-        returns (uint256)
-    {
-        if (mode == Price.Spot) return spot;
-        (uint256 mark, uint256 band) = mode == Price.Trigger ? (slow, p.triggerBand) : (fast, p.bidBand);
+    function price(uint256 spot, uint256 mark, uint256 band) public pure returns (uint256) {
         return Fixed.clamp(spot, mark * (WAD - band) / WAD, mark * (WAD + band) / WAD);
     }
 
     /// @dev Add one underlying to the account's health.
     function _close(
-        Book memory b, RiskParams memory p, Portfolio calldata pf, int256 units, uint256 named, Health memory h
+        Book memory b, RiskParams memory p, Portfolio memory pf, int256 units, uint256 named, Health memory h
     ) internal pure {
         int256 value = Fixed.mulDown(units, int256(b.price));
         h.equity += b.worth + value;
@@ -277,7 +304,7 @@ contract Risk {
         return Math.max(Fixed.abs(delta - b.least), Fixed.abs(delta - b.most));
     }
 
-    function _haircuts(Book memory b, RiskParams memory p, Portfolio calldata pf, Health memory h) internal pure {
+    function _haircuts(Book memory b, RiskParams memory p, Portfolio memory pf, Health memory h) internal pure {
         for (uint256 a = 1; a < pf.collateral.length && a < p.assets.length; ++a) {
             if (pf.collateral[a] == 0 || Collateral.underlying(p.assets[a]) != b.u) continue;
             uint256 worth = Fixed.mulUp(pf.collateral[a], b.price);
@@ -296,8 +323,8 @@ contract Risk {
         view
     {
         Term memory t;
-        for (; i < end; ++i) {
-            uint256 leg = legs[i];
+        for (; i < end; i = Leg.next(i)) {
+            uint256 leg = Leg.at(legs, i);
             if (leg.expiry() != t.expiry) {
                 if (t.expiry != 0) _fold(b, t);
                 t = _term(b, p, leg.expiry());
@@ -332,13 +359,12 @@ contract Risk {
     function _term(Book memory b, RiskParams memory p, uint256 expiry) internal view returns (Term memory t) {
         t.expiry = expiry;
         int256 rate;
-        (t.atm, t.skew, t.curv, rate, t.confidence) = oracle.smile(b.u, expiry);
+        uint256 fixed_;
+        (t.atm, t.skew, t.curv, rate, t.confidence, fixed_, t.open) = oracle.term(b.u, expiry);
         if (b.confidence < t.confidence) t.confidence = b.confidence;
         uint256 left = expiry > block.timestamp ? expiry - block.timestamp : 0;
         t.rootT = Math.sqrt(left * 1e36 / YEAR);
         t.discount = uint256(Math.expWad(-rate * int256(left) / int256(YEAR)));
-        uint256 fixed_;
-        (fixed_, t.open) = oracle.observed(b.u, expiry);
         uint256 rest = b.price * t.open / WAD;
         t.forward = (fixed_ + rest) * WAD / t.discount;
         t.moving = fixed_ == 0 ? WAD : rest * WAD / (fixed_ + rest);
@@ -347,7 +373,7 @@ contract Risk {
 
     /// @dev The scenarios, as they apply to one expiry. Unchecked: moves are above -1, vols are int16 bps.
     function _shock(Book memory b, RiskParams memory p, Term memory t, uint256 left) internal pure {
-        int256 slope = volSlope(p, left);
+        int256 slope; // 0: not asked for yet
         Shock[] memory shocks = b.shocks;
         unchecked {
             for (uint256 s; s < shocks.length; ++s) {
@@ -360,8 +386,10 @@ contract Risk {
                 }
                 x.forward = uint256(int256(t.forward) * (SWAD + move) / SWAD);
                 (x.factor, x.addend) = (SWAD, 0);
-                if (x.kind == Scenario.TERM) x.factor += x.vol * slope / SWAD;
-                else if (x.kind == Scenario.RELATIVE) x.factor += x.vol;
+                if (x.kind == Scenario.TERM && x.vol != 0) {
+                    if (slope == 0) slope = volSlope(p, left);
+                    x.factor += x.vol * slope / SWAD;
+                } else if (x.kind == Scenario.RELATIVE) x.factor += x.vol;
                 else if (x.kind == Scenario.ABSOLUTE) x.addend = x.vol * int256(t.rootT) / SWAD;
                 if (x.factor < 0) x.factor = 0;
             }
@@ -416,20 +444,29 @@ contract Risk {
         n1 = n1 * WAD >> Normal.SCALE;
     }
 
+    /// @dev sigma(K) = atm + skew x + curv x^2 within [SIGMA_MIN, SIGMA_MAX], x = ln(K / F) / sqrt(t).
     /// @return ln ln(F / K) @return w sigma sqrt(t)
     function _point(Term memory t, uint256 k) internal pure returns (int256 ln, uint256 w) {
         ln = _ln(t.forward, k);
-        unchecked {
-            w = _sigma(t, ln) * t.rootT / WAD;
+        if (t.rootT == 0) return (ln, 0);
+        (uint256 rootT, uint256 atm, int256 skew, int256 curv) = (t.rootT, t.atm, t.skew, t.curv);
+        assembly ("memory-safe") {
+            let x := sdiv(mul(sub(0, ln), WAD), rootT)
+            let sigma := add(add(atm, sdiv(mul(skew, x), WAD)), sdiv(mul(curv, sdiv(mul(x, x), WAD)), WAD))
+            if slt(sigma, SIGMA_MIN) { sigma := SIGMA_MIN }
+            if sgt(sigma, SIGMA_MAX) { sigma := SIGMA_MAX }
+            w := div(mul(sigma, rootT), WAD)
         }
     }
 
     /// @dev ln(F / K), of at least one wei
     function _ln(uint256 forward, uint256 k) internal pure returns (int256) {
-        unchecked {
-            uint256 ratio = forward * WAD / k;
-            return Math.lnWad(int256(ratio == 0 ? 1 : ratio));
+        uint256 ratio;
+        assembly ("memory-safe") {
+            ratio := div(mul(forward, WAD), k)
+            ratio := or(ratio, iszero(ratio))
         }
+        return Math.lnWad(int256(ratio));
     }
 
     /// @dev w in a scenario, at least 0.
@@ -440,16 +477,6 @@ contract Risk {
         }
     }
 
-    /// @dev sigma(K) = atm + skew x + curv x^2 within [SIGMA_MIN, SIGMA_MAX], x = ln(K / F) / sqrt(t).
-    function _sigma(Term memory t, int256 ln) internal pure returns (uint256) {
-        if (t.rootT == 0) return 0;
-        unchecked {
-            int256 x = -ln * SWAD / int256(t.rootT);
-            int256 sigma = int256(t.atm) + t.skew * x / SWAD + t.curv * (x * x / SWAD) / SWAD;
-            return sigma < int256(SIGMA_MIN) ? SIGMA_MIN : sigma > int256(SIGMA_MAX) ? SIGMA_MAX : uint256(sigma);
-        }
-    }
-
     /* ------------------------------------------------------------------------------------------------------
                                                     COMPONENTS
     ------------------------------------------------------------------------------------------------------ */
@@ -457,15 +484,14 @@ contract Risk {
     /// @notice What the loss of the worst scenario is made of: the moves of price and volatility times delta, gamma
     /// and vega, and the rest, which is all that those cannot say: higher orders, and gains that fold away.
     function components(Portfolio calldata pf, uint256 version, Price mode) external view returns (Components memory c) {
-        Health memory h = _assess(pf, version, mode, ALL);
-        (c.loss, c.worst) = (h.loss, h.worst);
         RiskParams memory p = Blob.risk(params.setAt(version));
+        Health memory h = _assess(_copy(pf), p, mode, ALL);
+        (c.loss, c.worst) = (h.loss, h.worst);
         uint256[] memory legs = pf.legs;
         Leg.sort(legs);
         uint256 i;
         for (uint256 u; u < p.depths.length; ++u) {
-            uint256 end = i;
-            while (end < legs.length && legs[end].underlying() == u) ++end;
+            uint256 end = Leg.endOf(legs, i, u);
             int256 units = _collateral(pf, p, u);
             if (end != i || units != 0) {
                 Book memory b = _open(p, u, mode, h.worst, h);

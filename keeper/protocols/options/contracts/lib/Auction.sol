@@ -21,11 +21,15 @@ struct Auction {
 library Auctions {
     uint256 internal constant MAX_AGE = (1 << 23) - 1;
 
+    function runs(uint256 word) internal pure returns (bool) {
+        return (word >> 88) & 1 != 0;
+    }
+
     function unpack(uint256 word) internal pure returns (Auction memory a) {
         unchecked {
             uint256 time = (word >> 48) & 0xffffffffff;
             (a.version, a.scenario) = (word & 0xffff, (word >> 16) & 0xffffffff);
-            if ((word >> 88) & 1 != 0) a.flaggedAt = time;
+            if (runs(word)) a.flaggedAt = time;
             else a.curedAt = time;
             a.since = time - ((word >> 89) & MAX_AGE);
             a.clocks = word >> 112;

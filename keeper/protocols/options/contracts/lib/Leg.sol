@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 /// @title Leg
-/// @notice One option position in one word. Sorting words sorts by underlying, then expiry.
+/// @notice One option position in one word. Words are sorted by underlying, then expiry.
 ///
 ///     | 8 unused | underlying 8 | expiry 40 | call 8 | strike 64 | size 128 |
 ///
@@ -40,17 +40,42 @@ library Leg {
         return (leg & ~SIZE) | (uint256(n) & SIZE);
     }
 
-    /// @dev Insertion sort: at most 32 words, and nearly sorted in practice.
-    function sort(uint256[] memory legs) internal pure {
+    /// @dev legs[i], of an `i` that is known to be within.
+    function at(uint256[] memory legs, uint256 i) internal pure returns (uint256 leg) {
+        assembly ("memory-safe") {
+            leg := mload(add(add(legs, 0x20), shl(5, i)))
+        }
+    }
+
+    function next(uint256 i) internal pure returns (uint256) {
         unchecked {
-            for (uint256 i = 1; i < legs.length; ++i) {
-                uint256 x = legs[i];
-                uint256 j = i;
-                while (j != 0 && legs[j - 1] > x) {
-                    legs[j] = legs[j - 1];
-                    --j;
+            return i + 1;
+        }
+    }
+
+    /// @return end of the run of legs from `i` that are of underlying `u`
+    function endOf(uint256[] memory legs, uint256 i, uint256 u) internal pure returns (uint256 end) {
+        unchecked {
+            for (end = i; end < legs.length; ++end) {
+                if (underlying(at(legs, end)) != u) break;
+            }
+        }
+    }
+
+    /// @dev By underlying and expiry; the order within an expiry does not matter. Insertion sort: at most 32 words.
+    function sort(uint256[] memory legs) internal pure {
+        assembly ("memory-safe") {
+            let first := add(legs, 0x20)
+            let end := add(first, shl(5, mload(legs)))
+            for { let i := add(first, 0x20) } lt(i, end) { i := add(i, 0x20) } {
+                let x := mload(i)
+                let j := i
+                for {} gt(j, first) { j := sub(j, 0x20) } {
+                    let y := mload(sub(j, 0x20))
+                    if iszero(gt(shr(200, y), shr(200, x))) { break }
+                    mstore(j, y)
                 }
-                legs[j] = x;
+                mstore(j, x)
             }
         }
     }
