@@ -74,47 +74,48 @@ def _matrix(b: Slice, chosen: Array, series: int) -> Any:
 
 
 class _Room:
-    """Sums of one chunk, zeros as many, and columns of the table: what every chunk of a scan uses again."""
+    """Sums of one chunk, zeros as many, and the table: what every chunk of a scan uses again.
+
+    Beside its scenarios the table has delta and delta turned round, and two columns of nothing, up to a word of four:
+    folded as gains are, they are the least and the greatest that it can be once some of the expiries are over.
+    """
 
     def __init__(self, blocks: int, t: Lanes) -> None:
-        shape = min(blocks, CHUNK), t.width
+        shape = min(blocks, CHUNK), t.width + 4
         self.sums, self.zeros = np.empty(shape, np.float32), np.zeros(shape, np.float32)
-        self.pair = np.ascontiguousarray(t.pair.T)
+        self.table = np.zeros((len(t.gain), t.width + 4), np.float32)
+        self.table[:, : t.width], self.table[:, t.width], self.table[:, t.width + 1] = (
+            t.gain,
+            t.pair[:, 1],
+            -t.pair[:, 1],
+        )
+        self.worth = np.ascontiguousarray(t.pair[:, 0])
 
 
 def _product(b: Slice, plan: Plan, t: Lanes, room: _Room) -> Singles:
     """Minima are taken with as many zeros: numpy has no vectors for those with a single number."""
-    carried, zeros = room.sums[: len(b)], room.zeros[: len(b)]
+    carried, zeros, w = room.sums[: len(b)], room.zeros[: len(b)], t.width
     carried[:] = 0
-    deltas = np.zeros((3, len(b)), np.float32)  # of all legs so far, the least and the greatest between two expiries
     for level, matrix in enumerate(plan.levels):
         part = carried[: matrix.shape[0]]
         if level:
             np.minimum(part, zeros[: len(part)], out=part)
-        _add(part, matrix, t.gain)
-        _deepen(deltas, matrix @ room.pair[1])
+        _add(part, matrix, room.table)
     np.minimum(carried, zeros, out=carried)
     if b.units.any():
         held, under = b.units[plan.order], b.under[plan.order]
-        carried += t.shock[under] * (held * t.parameters[under, 0])[:, None]
-    lowest = np.empty(len(b), np.float32)
-    lowest[plan.order] = _lowest(carried)
-    ordered = np.empty_like(deltas)
-    ordered[:, plan.order] = deltas
-    return finish(b, t, lowest, plan.whole @ room.pair[0], (ordered[0], ordered[1], ordered[2]))
+        carried[:, :w] += t.shock[under] * (held * t.parameters[under, 0])[:, None]
+    lowest, deltas = np.empty(len(b), np.float32), np.zeros((3, len(b)), np.float32)
+    lowest[plan.order] = _lowest(carried, w)
+    deltas[1, plan.order], deltas[2, plan.order] = carried[:, w + 1], -carried[:, w]
+    return finish(b, t, lowest, plan.whole @ room.worth, (deltas[0], deltas[1], deltas[2]))
 
 
-def _deepen(deltas: Singles, more: Singles) -> None:
-    """One more expiry of those blocks that have it."""
-    so_far, least, most = deltas[:, : len(more)]
-    so_far += more
-    np.minimum(least, so_far, out=least)
-    np.maximum(most, so_far, out=most)
-
-
-def _lowest(carried: Singles) -> Singles:
+def _lowest(carried: Singles, width: int) -> Singles:
     """(B,) the least of each row. Turned by fours and then by twos, which is moving words, before minima are taken."""
-    fours = np.ascontiguousarray(carried.view(np.complex128).T).view(np.float32).min(axis=0).reshape(-1, 4)
+    fours = (
+        np.ascontiguousarray(carried.view(np.complex128)[:, : width // 4].T).view(np.float32).min(axis=0).reshape(-1, 4)
+    )
     twos = np.ascontiguousarray(fours.view(np.float64).T).view(np.float32).min(axis=0)
     return np.asarray(np.minimum(twos[0::2], twos[1::2]))
 
