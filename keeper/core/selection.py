@@ -34,7 +34,6 @@ ENOUGH: Final = 0.004  # relative gap at which the search ends
 NODES: Final = 250  # steps of the enumeration for larger sets
 MOST: Final = 250  # items above which so few steps prove nothing
 ROUNDS: Final = (60, 30, 30, 30, 30, 30)  # steps of the dual, each time that the binding scenarios are looked for again
-BRIEF: Final = (40, 25, 25)  # the same for many items: exchanges do the rest
 MANY: Final = 500  # items from which a little of the search does: single ones matter less
 CORE: Final = 96  # items that the search looks at
 CHUNK: Final = 64  # items looked at together
@@ -159,7 +158,7 @@ class _Search:
     def run(self) -> tuple[list[int], int]:
         """(positions, bound in the unit of the values)."""
         few, new = 2 if len(self.items) <= MANY else 1, self._binding(np.zeros(len(self.v), np.bool_))
-        for k, rounds in enumerate(ROUNDS if len(self.items) <= MANY else BRIEF):
+        for k, rounds in enumerate(ROUNDS):
             self.cuts += new
             self._dual(rounds)
             for order in self._orders()[: few if k else 4]:
