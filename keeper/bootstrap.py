@@ -23,6 +23,7 @@ from keeper import chains, loading, ports
 from keeper.arming import Arming, planning
 from keeper.chain import rpc as wire
 from keeper.chain.codec import Header
+from keeper.chain.filling import filled
 from keeper.chain.follower import Follower
 from keeper.chain.fork import Blocks, forked
 from keeper.chain.mempool import Mempool, Replayed
@@ -195,7 +196,10 @@ class _Assembly:
         kernel = await self._kernel(node)
         await self._guarded(node, kernel)
         purse = Purse(node, self.arming.addresses or [signer])
-        parts = (kernel, self._source(urls, kernel), transactions, purse, signer, self.clock)
+        source = self._source(urls, kernel)
+        if isinstance(self.mode, Live | Dry):  # others make their chain themselves, or read it over a slow one
+            source = await filled(source, node, kernel.desks, kernel.fill, self.since)
+        parts = (kernel, source, transactions, purse, signer, self.clock)
         reread = None if isinstance(self.mode, Backtest) else node.reread
         mempool, after = self._mempool(urls, kernel), self.step
         if (replay := self.replay) is not None:

@@ -43,6 +43,7 @@ from keeper.model import (
     Interests,
     Key,
     Log,
+    LogFilter,
     Moment,
     Opportunity,
     Pending,
@@ -224,6 +225,30 @@ class Ahead(Protocol):
 
     def against(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
         """What can be done to these accounts because they are unhealthy, and nothing else of ``opportunities``."""
+        ...
+
+
+@runtime_checkable
+class Stored(Audited, Protocol):
+    """An adapter whose accounts can be read at a block, in place of following every change since the first.
+
+    Until they are, its events must be absorbed without them.
+    """
+
+    def outline(self, view: View) -> Interests:
+        """What to fetch until then: all but what changes accounts only."""
+        ...
+
+    def roster(self) -> LogFilter:
+        """Whose logs name each account, once."""
+        ...
+
+    def named(self, log: Log) -> Key:
+        """The account that a log of the roster names."""
+        ...
+
+    def fill(self, view: View, columns: Columns, reading: Reading, answer: bytes) -> None:
+        """Accounts into columns that have none of them, as the chain has them at the last block of ``view``."""
         ...
 
 

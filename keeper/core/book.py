@@ -112,6 +112,11 @@ class Book:
         if self._undo:
             self._undo[-1][1].extend(changes)
 
+    def forget(self) -> None:
+        """All that lies in columns, as if it had never been told."""
+        self.columns = self._adapter.columns()
+        self._bulk = cast(Bulk, self.columns)
+
     def rollback(self, to: BlockRef) -> None:
         """Undo blocks until ``to`` is the last one. Raises Broken, and undoes nothing, when it is none of those."""
         if to.hash not in (self.ref.hash, *(ref.hash for ref, _ in self._undo)):

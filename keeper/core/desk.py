@@ -10,8 +10,21 @@ from typing import Final
 from keeper.core import health
 from keeper.core.book import Book
 from keeper.core.foreseen import after
-from keeper.model import Decision, HealthReport, Key, Moment, Opportunity, Reading, Reason, Record, Skip
-from keeper.ports import Adapter, Ahead, Audited, Strategy, View
+from keeper.model import (
+    BlockRef,
+    Decision,
+    HealthReport,
+    Interests,
+    Key,
+    Log,
+    Moment,
+    Opportunity,
+    Reading,
+    Reason,
+    Record,
+    Skip,
+)
+from keeper.ports import Adapter, Ahead, Audited, Stored, Strategy, View
 
 RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
 AUDITED: Final = 32  # accounts that are read again at each head
@@ -32,6 +45,8 @@ class Desk:
     shown: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # what is on offer -> last decision logged
     unhealthy: dict[int, HealthReport] = field(default_factory=dict)
     blind: frozenset[Key] = frozenset()  # who could not be valued
+    missing: bool = False  # its accounts are to be read from the chain, and are not followed until then
+    filled: int | None = None  # block at which they were read
     coming: frozenset[Key] = frozenset()  # whom the next publications will condemn, as far as that can be known
 
     @property
@@ -61,6 +76,36 @@ class Desk:
         if isinstance(self.adapter, Audited):
             keys = [key for kind in self.book.columns.kinds for key in self.book.keys(kind)]
             yield from (self.adapter.reading(keys[at : at + TO_A_CALL]) for at in range(0, len(keys), TO_A_CALL))
+
+    # ── accounts that are read, not followed ──
+
+    @property
+    def interests(self) -> Interests:
+        """What the source must fetch for the next block."""
+        if self.missing and isinstance(self.adapter, Stored):
+            return self.adapter.outline(self.book)
+        return self.book.interests
+
+    def readings(self, roster: Iterable[Log]) -> Iterator[Reading]:
+        """All accounts that these logs name."""
+        if isinstance(self.adapter, Stored):
+            keys = list(dict.fromkeys(map(self.adapter.named, roster)))
+            yield from (self.adapter.reading(keys[at : at + TO_A_CALL]) for at in range(0, len(keys), TO_A_CALL))
+
+    def fill(self, told: Iterable[tuple[Reading, bytes]]) -> None:
+        """Take the accounts as they were read at the last block."""
+        assert isinstance(self.adapter, Stored)
+        self.book.forget()
+        for reading, answer in told:
+            self.adapter.fill(self.book, self.book.columns, reading, answer)
+        self.missing, self.filled = False, self.book.ref.number
+
+    def rollback(self, to: BlockRef) -> None:
+        """Below the block at which accounts were read, they must be read again."""
+        self.book.rollback(to)
+        if self.filled is not None and to.number < self.filled:
+            self.book.forget()
+            self.missing, self.filled = True, None
 
     def amend(self, reading: Reading, answer: bytes) -> list[Key]:
         """Take the chain's word for the accounts in which the book is wrong; which those are."""

@@ -87,7 +87,7 @@ class Kernel:
 
     def interests(self) -> list[Interests]:
         """What the source must fetch for the next block."""
-        return [desk.book.interests for desk in self.desks]
+        return [desk.interests for desk in self.desks]
 
     @property
     def awaited(self) -> frozenset[Address]:
@@ -129,13 +129,19 @@ class Kernel:
 
     def _rollback(self, to: BlockRef) -> Iterator[Effect]:
         for desk in self.desks:
-            desk.book.rollback(to)
+            desk.rollback(to)
         self.ledger.rollback(to.number)
         self._facts = {tx: seen for tx, seen in self._facts.items() if seen[0] <= to.number}
         self._attempts.rollback(to.number)
         self._rivals.rollback(to.number)
         self.ref = to
         yield Record(to.number, "block.rolled_back", {"hash": to.hash})
+
+    def fill(self, desk: Desk, told: Iterable[tuple[Reading, bytes]]) -> None:
+        """The accounts of a protocol, as they were read at the last block."""
+        before = desk.holdings()
+        desk.fill(told)
+        self.ledger.change(self.ref.number, before, desk.holdings(), "event")
 
     # ── our transactions ──
 

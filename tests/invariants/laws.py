@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from keeper.model import Key, Moment
-from keeper.protocols.options import auction
+from keeper.protocols.options import auction, packed
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.records import Auction, Leg, series_of
 from keeper.protocols.options.risk import Portfolio, Price, portfolio, standing
@@ -321,6 +321,18 @@ def balances_agree(w: Walk, deed: Deed) -> None:
     assert w.ask("Clearing", w.dep.clearing, "lossIndex") == ours_.index
 
 
+def storage_agrees(w: Walk, deed: Deed) -> None:
+    """What lies in storage of an account is what its last event said: loss index and number of changes, to the wei."""
+    if not deed.accounts:
+        return
+    reading = w.adapter.reading([Key("account", account) for account in deed.accounts])
+    call = {"to": reading.call.target, "data": reading.call.data}
+    code = {"0x" + reading.call.target.hex(): {"code": reading.code}}
+    answer = bytes.fromhex(w.node.rpc("eth_call", call, "latest", code)[2:])
+    for key, theirs in zip(reading.keys, packed.accounts(answer, len(reading.keys)), strict=True):
+        assert w.book.get(key) == (theirs if theirs.change_id else None)
+
+
 def requirements_agree(w: Walk, deed: Deed) -> None:
     """Equity and requirements are the contract's to the wei, at every price it knows."""
     for account in deed.accounts:
@@ -436,6 +448,7 @@ LAWS: Final[tuple[Law, ...]] = (
 )
 TELLINGS: Final[tuple[Law, ...]] = (
     balances_agree,
+    storage_agrees,
     requirements_agree,
     standing_agrees,
     the_screen_agrees,

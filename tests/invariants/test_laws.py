@@ -149,6 +149,12 @@ def moved(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
     return deed(w, "publish")
 
 
+def shifted(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
+    get = w.book.columns.get
+    patch.setattr(w.book.columns, "get", lambda key: replace(get(key), index=get(key).index - 1))
+    return deed(w, "publish", weak(w))
+
+
 def forced(w: Walk, patch: pytest.MonkeyPatch) -> Deed:
     return deed(w, "socialise", w.account(MAKER))
 
@@ -219,6 +225,7 @@ BREAKS: Final[Mapping[Law, Story]] = {
     laws.bonds_are_kept: richer,
     laws.insurance_restores: underinsured,
     laws.balances_agree: unparted,
+    laws.storage_agrees: shifted,
     laws.requirements_agree: unheard,
     laws.standing_agrees: unheard,
     laws.the_screen_agrees: unseen,

@@ -154,6 +154,25 @@ class Options:
             if packed.differ(ours, theirs, clearing):
                 yield Delta(key, ours, theirs)
 
+    # ── accounts read, not followed ──
+
+    def outline(self, view: View) -> Interests:
+        """Of the clearing house, all but ``Changed``."""
+        whole, clearing = self.interests(view), self.settings.contracts.clearing
+        others = (topic for topic in book.HANDLERS["Clearing"] if topic != book.CHANGED)
+        logs = (*(f for f in whole.logs if f.address != clearing), *(LogFilter(clearing, (t,)) for t in others))
+        return replace(whole, logs=logs)
+
+    def roster(self) -> LogFilter:
+        return LogFilter(self.settings.contracts.clearing, (CONTRACTS["Clearing"].events["Opened"].topic,))
+
+    def named(self, log: Log) -> Key:
+        return Key("account", int.from_bytes(log.topics[1]))
+
+    def fill(self, view: View, columns: object, reading: Reading, answer: bytes) -> None:
+        assert isinstance(columns, Columns)
+        columns.load(view, [key.id for key in reading.keys], answer)
+
     # ── what can be done ──
 
     def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:

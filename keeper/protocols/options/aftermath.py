@@ -10,7 +10,6 @@ from keeper.model import BlockRef, Fact, Key, Log
 from keeper.protocols import words
 from keeper.protocols.options.changes import Changes, Handler, owner_of, put
 from keeper.protocols.options.records import Queue, SealedBid, Stage, State
-from keeper.protocols.options.risk import cash_of
 
 # ─── Waterfall ────────────────────────────────────────────────────────────────────────────────────
 
@@ -19,9 +18,8 @@ def queue_opened(state: State, log: Log, ref: BlockRef) -> Changes:
     account = int.from_bytes(log.topics[1])
     names = ("assets", "debts", "from_fund", "from_reserve")
     amounts = {name: words.uint(log.data, i) for i, name in enumerate(names)}
-    if (auction := state.auction(account)) and (record := state.account(account)):
-        before = cash_of(record, state.clearing()) - amounts["from_fund"] - amounts["from_reserve"]
-        yield put(state, Key("queue", account), Queue(auction.flagged_at, before))
+    if auction := state.auction(account):
+        yield put(state, Key("queue", account), Queue(auction.flagged_at, words.sint(log.data, 4)))
     yield Fact("queue", Key("account", account), b"", log.tx_hash, amounts)
 
 

@@ -271,6 +271,7 @@ HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
 }
 
 
+CHANGED = CONTRACTS["Clearing"].events["Changed"].topic
 SYNC = CONTRACTS["SpotPool"].events["Sync"].topic
 SWAP = CONTRACTS["SpotPool"].events["Swap"].topic
 TRANSFER = CONTRACTS["Token"].events["Transfer"].topic

@@ -41,7 +41,9 @@ contract Waterfall {
         uint256 index;
     }
 
-    event QueueOpened(uint256 indexed account, uint256 assets, uint256 debts, uint256 fromFund, uint256 fromReserve);
+    event QueueOpened(
+        uint256 indexed account, uint256 assets, uint256 debts, uint256 fromFund, uint256 fromReserve, int256 cash
+    );
     event Deleveraged(
         uint256 indexed account, uint256 indexed counterparty, uint256 series, int256 size, int256 paid, uint256 score,
         uint256 rate
@@ -120,7 +122,7 @@ contract Waterfall {
             uint256 fromFund = Math.min(short, s.left);
             uint256 fromReserve = Math.min(short - fromFund, clearing.reserve());
             _insure(account, fromFund, fromReserve);
-            emit QueueOpened(account, a, d, fromFund, fromReserve);
+            emit QueueOpened(account, a, d, fromFund, fromReserve, q.cash);
         }
         (uint256 assets, uint256 debts) = balance(account);
         if (debts == 0) revert NothingToDo(account);
