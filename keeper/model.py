@@ -160,8 +160,7 @@ class Delta:
     after: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What the chain says of a record that lies in columns, in whatever form ``Bulk.put_all`` understands.
 
     Of one record only the last word in a block counts; what it was before, the columns keep.

@@ -69,7 +69,9 @@ class Book:
         try:
             for source in self._sources(batch):
                 for change in self._adapter.absorb(self, source, batch.ref):
-                    if isinstance(change, Fact):
+                    if isinstance(change, Told):
+                        self._told[change.key] = change.said
+                    elif isinstance(change, Fact):
                         facts.append(change)
                     else:
                         self._change(change)
@@ -81,10 +83,7 @@ class Book:
             raise
         return facts
 
-    def _change(self, change: Delta | Told) -> None:
-        if isinstance(change, Told):
-            self._told[change.key] = change.said
-            return
+    def _change(self, change: Delta) -> None:
         if change.key.kind in self.columns.kinds:
             self._write()
         self._put(change.key, change.after)

@@ -111,6 +111,17 @@ class Blocks:
             getattr(self._all, name)[at] = getattr(many, name)
         self._written.update((at // CHUNK).tolist())
 
+    def clear(self, at: Array) -> None:
+        """``EMPTY`` over many blocks at once."""
+        for name in COLUMNS:
+            getattr(self._all, name)[at] = 0
+        self._written.update((at // CHUNK).tolist())
+
+    def free_all(self, at: Array) -> None:
+        """``free`` for many."""
+        self.clear(at)
+        self._free += at.tolist()
+
     def _reach(self, series: int, under: int) -> None:
         """Make room for the number of a series."""
         self.top = max(self.top[0], series), max(self.top[1], under)

@@ -17,7 +17,7 @@ from keeper.protocols import words
 from keeper.protocols.abi import load
 from keeper.protocols.options import aftermath, oracle
 from keeper.protocols.options.auction import MAX_AGE
-from keeper.protocols.options.bulk import Event
+from keeper.protocols.options.bulk import event
 from keeper.protocols.options.changes import Changes, Handler, owner_of, put
 from keeper.protocols.options.params import ParamSet, Ramp
 from keeper.protocols.options.records import (
@@ -51,7 +51,7 @@ def listed(state: State, log: Log, ref: BlockRef) -> Changes:
 def changed(state: State, log: Log, ref: BlockRef) -> Changes:
     """Decoded when the block is through, together with all others."""
     house = state.view.get(CLEARING)
-    said = Event(log.data, house.index if house else WAD)
+    said = event((log.data, house.index if house else WAD))
     return (Told(Key("account", int.from_bytes(log.topics[1])), said),)
 
 

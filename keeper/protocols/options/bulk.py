@@ -9,20 +9,19 @@ Nothing is written before all of it is understood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from keeper.protocols import words
-from keeper.protocols.options.plain import Plain
-from keeper.protocols.options.raw import Ints, Raw, of_events
+from keeper.protocols.options.plain import Counted, Ints, Plain
+from keeper.protocols.options.raw import Raw, of_events
 from keeper.protocols.options.records import Account, leg
 from keeper.protocols.options.store import Store
 
 MANY: Final = 8  # from here on array operations are quicker than one account after the other
-
-Counted = Callable[[tuple[int, ...]], Mapping[int, float]]
 
 
 class Event(NamedTuple):
@@ -38,6 +37,9 @@ class Event(NamedTuple):
         amounts = words.array(self.data, 3)
         held = tuple(int.from_bytes(amounts[i : i + words.WORD]) for i in range(0, len(amounts), words.WORD))
         return Account(words.sint(self.data, 1), tuple(legs), held, words.uint(self.data, 0), self.loss)
+
+
+event: Final = partial(tuple.__new__, Event)  # ``event((data, loss))``: as ``Event``, without its argument handling
 
 
 class Undo(NamedTuple):
@@ -79,14 +81,17 @@ def decoded(store: Store, accounts: Sequence[int], events: Sequence[Event]) -> R
 
 def ready(store: Store, accounts: Sequence[int], raw: Raw) -> Ready:
     plain, fits = raw.plain()
-    fits &= np.array([store.known(loss) for loss in raw.loss.tolist()], bool)
+    known = {loss: store.known(loss) for loss in set(raw.loss.tolist())}
+    if not all(known.values()):
+        fits &= np.array([known[loss] for loss in raw.loss.tolist()], bool)
     others = [(accounts[i], raw.record(i)) for i in np.flatnonzero(~fits).tolist()]
-    chosen = slice(None) if fits.all() else np.flatnonzero(fits)
-    rows = store.take(accounts)[chosen]
+    rows = store.take(accounts)[fits]
     was = store.plain(rows)
     strange = [*map(store.account, rows[~was].tolist()), *(account for account, _ in others)]
     singles = [(account, store.get(account)) for account in strange]
-    return Ready(rows, plain.where(chosen), others, Undo(rows[was], store.snapshot(rows[was]), singles))
+    return Ready(
+        rows, plain if fits.all() else plain.where(fits), others, Undo(rows[was], store.snapshot(rows[was]), singles)
+    )
 
 
 def write(store: Store, what: Ready, counted: Counted) -> Undo:

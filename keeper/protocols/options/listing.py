@@ -51,21 +51,16 @@ class Listing:
         return self._halves[0], self._halves[1]
 
     def hold_all(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """``hold`` for many series, as upper and lower words; 0 is none. ValueError when two have one fingerprint."""
-        held = high != 0
-        h, w = high[held], low[held]
-        _, at, inverse, counts = np.unique(
-            h * np.uint64(MIX) + w, return_index=True, return_inverse=True, return_counts=True
-        )
-        h_, w_ = h[at], w[at]
-        if (h_[inverse] != h).any() or (w_[inverse] != w).any():
+        """``hold`` for many series, as upper and lower words. ValueError when two have one fingerprint."""
+        prints = high * np.uint64(MIX) + low
+        _, at, inverse, counts = np.unique(prints, return_index=True, return_inverse=True, return_counts=True)
+        high_, low_ = high[at], low[at]
+        if (high_[inverse] != high).any() or (low_[inverse] != low).any():
             raise ValueError("two series have one fingerprint")
-        rows = [self.hold(a << 64 | b) for a, b in zip(h_.tolist(), w_.tolist(), strict=True)]
+        rows = [self.hold(a << 64 | b) for a, b in zip(high_.tolist(), low_.tolist(), strict=True)]
         for row, count in zip(rows, counts.tolist(), strict=True):
             self._holders[row] += count - 1
-        found = np.zeros(high.shape, np.int64)
-        found[held] = np.array(rows, np.int64)[inverse]
-        return found
+        return np.array(rows, np.int64)[inverse]
 
     def drop_all(self, rows: NDArray[Any]) -> None:
         """``drop`` for many rows; 0 is none."""

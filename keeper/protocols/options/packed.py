@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from keeper.errors import AdapterFault
-from keeper.protocols.options.raw import Ints, Raw, Words, words_of
+from keeper.protocols.options.plain import Ints
+from keeper.protocols.options.raw import Raw, Words, words_of
 from keeper.protocols.options.records import Account, Clearing
 from keeper.protocols.options.risk import cash_of
 from keeper.units import WAD

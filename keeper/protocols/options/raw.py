@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeper.errors import AdapterFault
-from keeper.protocols.options.plain import LONGEST, LOT, SLOTS, Plain
+from keeper.protocols.options.plain import LONGEST, LOT, MOST, Ints, Plain
 from keeper.protocols.options.records import Account, leg
 
 WORD: Final = 32  # bytes
@@ -20,7 +20,6 @@ HEAD: Final = 6  # words of an event beside legs and amounts
 LEGS_AT: Final = WORD * 4  # where the offset of the legs points to
 
 Words = NDArray[np.uint64]
-Ints = NDArray[np.int64]
 
 
 def words_of(data: bytes, what: str) -> Words:
@@ -62,22 +61,15 @@ class Raw(NamedTuple):
 
     def plain(self) -> tuple[Plain, NDArray[np.bool_]]:
         """In columns, and which of the accounts are as plain as that; what is said of the others means nothing."""
-        slots = np.arange(SLOTS)
-        used = slots < self.legs[:, None]
-        each = self.words[np.where(used, self.first[:, None] + slots, 0)]  # (N, 8, 4)
-        high, low = np.where(used, each[..., 0], 0), np.where(used, each[..., 1], 0)
-        lots, whole = _lots(each[..., 2], each[..., 3])
-        order = _order(high, low, used)
-        high, low, lots = (np.take_along_axis(a, order, axis=1) for a in (high, low, np.where(used, lots, 0)))
-        under = high >> np.uint64(48)
-        fits = ((under == under[:, :1]) | (high == 0)).all(axis=1) & (whole | ~used).all(axis=1)
-        cash = self.words[self.cash]
+        owner = np.repeat(np.arange(len(self.legs)), self.legs)
+        at = np.arange(len(owner)) + np.repeat(self.first - np.cumsum(self.legs) + self.legs, self.legs)
+        legs, cash = self.words[at], self.words[self.cash]
+        lots, whole = _lots(legs[:, 2], legs[:, 3])
         top, change = cash[:, 2].view(np.int64), self.change.astype(np.int64)
-        fits &= (self.legs <= SLOTS) & (np.abs(top) < LONGEST) & (change < LONGEST)
-        plain = Plain(
-            top, cash[:, 3], change + 1, self.assets.astype(np.uint8), self.loss, high, low, lots, self._pledged()
-        )
-        return plain, fits
+        fits = (np.bincount(owner[~whole], minlength=len(self.legs)) == 0) & (self.legs <= MOST)
+        fits &= (np.abs(top) < LONGEST) & (change < LONGEST)
+        heads = top, cash[:, 3], change + 1, self.assets.astype(np.uint8), self.loss, self._pledged()
+        return Plain(*heads, owner, legs[:, 0], legs[:, 1], lots).sorted(), fits
 
     def _pledged(self) -> NDArray[np.object_]:
         found = np.full(len(self.cash), None, np.object_)
@@ -118,18 +110,9 @@ def _small(words: Words, at: Ints, what: str) -> Ints:
     return found[:, 3].view(np.int64)
 
 
-def _order(high: Words, low: Words, used: NDArray[np.bool_]) -> Ints:
-    """Slots by series, the empty ones last."""
-    top = np.where(used, high, np.uint64(2**64 - 1))
-    by_low = np.argsort(low, axis=1, kind="stable")
-    return np.take_along_axis(
-        by_low, np.argsort(np.take_along_axis(top, by_low, axis=1), axis=1, kind="stable"), axis=1
-    )
-
-
 def _lots(high: Words, low: Words) -> tuple[Ints, NDArray[np.bool_]]:
     """Sizes (int128 in two words) in whole lots, and whether they are exactly that."""
-    guess = np.rint((high.view(np.int64) * float(2**64) + low) / LOT)
+    guess = np.rint((high.astype(np.int64) * float(2**64) + low) / LOT)
     small = np.abs(guess) < LONGEST
     lots = np.where(small, guess, 0).astype(np.int64)
     back: Any = lots.view(np.uint64) * np.uint64(LOT)  # modulo 2^64; the guess is off by less than that

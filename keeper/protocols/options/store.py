@@ -6,7 +6,7 @@ of the clearing house. What does not fit, such as the odd sizes that slices leav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from keeper.margin.scan.blocks import WIDTHS, Blocks, Segment, grown
 from keeper.protocols.options.listing import WORD, Listing
-from keeper.protocols.options.plain import LONGEST, LOT, Plain
+from keeper.protocols.options.plain import LONGEST, LOT, Counted, Ints, Plain, Segments
 from keeper.protocols.options.records import Account, Leg, leg
 from keeper.units import WAD, clamp
 
@@ -173,7 +173,7 @@ class Store:
 
     # ── many at once ──
 
-    def take(self, accounts: Sequence[int]) -> NDArray[np.int64]:
+    def take(self, accounts: Sequence[int]) -> Ints:
         """The rows of accounts, new ones for those that were never seen."""
         keys = [_key(account) for account in accounts]
         new = [key for key in dict.fromkeys(keys) if key not in self._rows]
@@ -186,66 +186,88 @@ class Store:
             self.first.extend(len(new))
         return np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys))
 
-    def plain(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def plain(self, rows: Ints) -> NDArray[np.bool_]:
         """Which of them ``snapshot`` can tell."""
         told = np.ones(len(rows), bool)
-        if self._beyond or self._odd:
-            these = rows.tolist()
-            if strange := {*(self._beyond.keys() & these), *(self._odd.keys() & these)}:
-                told = np.array([row not in strange for row in these])
+        if self._odd and (strange := self._odd.keys() & set(rows.tolist())):
+            told = np.array([row not in strange for row in rows.tolist()])
         return told
 
-    def snapshot(self, rows: NDArray[np.int64]) -> Plain:
+    def snapshot(self, rows: Ints) -> Plain:
         """Plain accounts as they are: what ``write`` needs to bring them back."""
-        series, high, low = self.first.used.series[rows], *self.listing.halves
         pledged = np.empty(len(rows), np.object_)
         if self.pledged:
             pledged[:] = [self.pledged.get(row) for row in rows.tolist()]
         index = np.array(list(self._eras), np.uint64)[self._era[rows]]
-        change, lots = self._change[rows].astype(np.int64), self.first.used.lots[rows].astype(np.int64)
-        cash = self._high[rows].astype(np.int64), self._low[rows]
-        return Plain(*cash, change, self._assets[rows], index, high[series], low[series], lots, pledged)
+        cash, change = (self._high[rows].astype(np.int64), self._low[rows]), self._change[rows].astype(np.int64)
+        parts = [(self.first, np.arange(len(rows)), rows), *self._others(rows)]
+        owner, series, lots = (np.concatenate(each) for each in zip(*(_held(*part) for part in parts), strict=True))
+        high, low = (half[series] for half in self.listing.halves)
+        heads = *cash, change, self._assets[rows], index, pledged
+        made = Plain(*heads, owner, high, low, lots.astype(np.int64))
+        return made.sorted() if len(parts) > 1 else made  # a block is in order
 
-    def write(
-        self, rows: NDArray[np.int64], many: Plain, counted: Callable[[tuple[int, ...]], Mapping[int, float]]
-    ) -> None:
+    def _others(self, rows: Ints) -> list[tuple[Blocks, Ints, Ints]]:
+        """The blocks beside their first: (blocks, which of ``rows``, numbers)."""
+        where = dict(zip(rows.tolist(), range(len(rows)), strict=True)) if self._beyond else {}
+        found = [(blocks, where[row], at) for row in self._beyond.keys() & where for blocks, at in self._beyond[row]]
+        of = ((blocks, [(i, at) for b, i, at in found if b is blocks]) for blocks in self.blocks[1:])
+        return [(blocks, *np.array(pairs, np.int64).T) for blocks, pairs in of if pairs]
+
+    def write(self, rows: Ints, many: Plain, counted: Counted) -> None:
         """Write accounts over what they were, each once: what ``put`` does one by one, at array speed.
 
         ``counted`` gives the ``units`` of collateral.
         """
-        self._bare(rows)
         series = self.listing.hold_all(many.words_high, many.words_low)
-        self.listing.drop_all(self.first.used.series[rows])
+        self._bare(rows)
         self._high[rows], self._low[rows], self._change[rows] = many.high, many.low, many.change
         self._assets[rows], self._era[rows] = many.assets, self._numbers(many.loss)
         share = float(self.loss) / many.loss.astype(np.float64)
         self.cash[rows] = _careful(_share(_dollars(many.high, many.low), share))
-        under, units = (many.words_high[:, 0] >> np.uint64(48)).astype(np.int64), np.zeros(len(rows))
-        again = list[tuple[int, Mapping[int, float]]]()
-        for i in np.flatnonzero(many.pledged != None).tolist():  # noqa: E711
+        for i in many.secured:
             self.pledged[int(rows[i])] = many.pledged[i]
-            each = counted(many.pledged[i])
-            u, amount = next(iter(each.items()), (0, 0.0))
-            if len(each) > 1 or amount >= HUGE or (each and many.words_high[i, 0] and under[i] != u):
-                again.append((int(rows[i]), each))
-            elif each:
-                under[i], units[i] = u, amount
-        self.first.lay(rows, many.slice(series, under, units))
-        for row, each in again:
-            self.again(row, each)
+        segments = many.segments(counted)
+        short = np.flatnonzero(segments.length <= WIDTHS[0])
+        chosen = short[np.unique(segments.owner[short], return_index=True)[1]]  # the first that fits into a first block
+        leading = segments.where(chosen)
+        self.first.lay(rows[leading.owner], many.laid(leading, series, WIDTHS[0]))
+        if len(chosen) < len(segments.owner):
+            left = np.ones(len(segments.owner), bool)
+            left[chosen] = False
+            self._lay_beyond(rows, many, segments.where(left), series)
+        for i in np.flatnonzero(segments.units >= HUGE).tolist():
+            self.huge.add(int(rows[segments.owner[i]]))
 
-    def _bare(self, rows: NDArray[np.int64]) -> None:
-        """Take from accounts what ``write`` does not overwrite."""
+    def _lay_beyond(self, rows: Ints, many: Plain, segments: Segments, series: Ints) -> None:
+        for blocks, fits in ((self.more, segments.length <= WIDTHS[0]), (self.long, segments.length > WIDTHS[0])):
+            these = segments.where(fits)
+            whose = rows[these.owner].tolist()
+            at = [blocks.take(row) for row in whose]
+            blocks.lay(np.array(at, np.int64), many.laid(these, series, blocks.width))
+            for row, each in zip(whose, at, strict=True):
+                self._beyond.setdefault(row, []).append((blocks, each))
+        for row in set(rows[segments.owner].tolist()):
+            self._beyond[row].sort(key=self._turn)
+
+    def _turn(self, part: tuple[Blocks, int]) -> tuple[int, int]:
+        """The order in which a scan adds blocks up."""
+        return self.blocks.index(part[0]), part[1]
+
+    def _bare(self, rows: Ints) -> None:
+        """Take all from accounts that ``write`` does not overwrite."""
+        self.listing.drop_all(self.first.used.series[rows])
+        for blocks, _, at in self._others(rows):
+            self.listing.drop_all(blocks.used.series[at])
+            blocks.free_all(at)
+        self.first.clear(rows)
         these = set(rows.tolist()) if self._beyond or self._odd or self.pledged or self.huge else set()
-        for row in self._beyond.keys() & these:
-            self.place(row, (), {})
-        for row in self.pledged.keys() & these:
-            del self.pledged[row]
-        for row in self._odd.keys() & these:
-            del self._odd[row]
+        for records in (self._beyond, self.pledged, self._odd):
+            for row in records.keys() & these:
+                del records[row]
         self.huge -= these
 
-    def _numbers(self, index: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _numbers(self, index: NDArray[np.uint64]) -> Ints:
         """Of loss indices, each known."""
         known, at = np.unique(index, return_inverse=True)
         return np.array([self._eras[int(each)] for each in known], np.int64)[at]
@@ -281,7 +303,7 @@ class Store:
             blocks.write(at, s)
             taken.append((blocks, at))
         if taken:  # in the order in which a scan adds them up
-            self._beyond[row] = sorted(taken, key=lambda part: (self.blocks.index(part[0]), part[1]))
+            self._beyond[row] = sorted(taken, key=self._turn)
 
     def _segment(self, u: int, legs: Sequence[Leg], units: float, whole: bool) -> Segment:
         first, calls, puts, before = 0, 0, 0, -1
@@ -308,6 +330,13 @@ class Store:
 def _key(account: int) -> bytes:
     """20 bytes for the first account of an owner, 32 for its sub-accounts."""
     return account.to_bytes(20 if account >> 160 == 0 else 32)
+
+
+def _held(blocks: Blocks, owner: Ints, at: Ints) -> tuple[Ints, NDArray[Any], NDArray[Any]]:
+    """(owner, row of the table, lots) of the slots in use."""
+    series, lots = blocks.used.series[at], blocks.used.lots[at]
+    used = lots != 0
+    return np.repeat(owner, used.sum(axis=1)), series[used], lots[used]
 
 
 def _dollars(high: NDArray[Any], low: NDArray[np.uint64]) -> NDArray[np.float64]:
