@@ -109,11 +109,21 @@ class Filling(Generic[D]):
             readings = list(desk.readings(each for block in blocks for each in block.logs))
             told = list[tuple[Reading, bytes]]()
             for at in range(0, len(readings), AT_ONCE):
-                part = readings[at : at + AT_ONCE]
-                answers = await asyncio.gather(*(self._node.reread(reading, ref.hash) for reading in part))
-                told += zip(part, answers, strict=True)
+                parts = (self._read(adapter, reading, ref.hash) for reading in readings[at : at + AT_ONCE])
+                told += [each for part in await asyncio.gather(*parts) for each in part]
             self._fill(desk, told)
         except TROUBLE as error:
             log.warning("book.unread", block=ref.number, error=str(error))
         else:
             log.info("book.read", block=ref.number, accounts=sum(len(reading.keys) for reading, _ in told))
+
+    async def _read(self, adapter: Stored, reading: Reading, block: Hash) -> list[tuple[Reading, bytes]]:
+        """In halves where the node refuses: gas, or its answer, may be limited."""
+        try:
+            return [(reading, await self._node.reread(reading, block))]
+        except RpcError:
+            if len(reading.keys) < 2:
+                raise
+        half = len(reading.keys) // 2
+        parts = (adapter.reading(keys) for keys in (reading.keys[:half], reading.keys[half:]))
+        return [each for part in parts for each in await self._read(adapter, part, block)]

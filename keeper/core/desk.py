@@ -31,6 +31,7 @@ AUDITED: Final = 32  # accounts that are read again at each head
 EXPECTED: Final = 16  # accounts that are looked at first when an update comes
 SHOWN: Final = 5  # of accounts that cannot be valued, and of what is missing
 TO_A_CALL: Final = 500  # accounts, when all are
+AT_START: Final = 1_000  # accounts to a call; a node that refuses so many is asked for half
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Desk:
         """All accounts that these logs name."""
         if isinstance(self.adapter, Stored):
             keys = list(dict.fromkeys(map(self.adapter.named, roster)))
-            yield from (self.adapter.reading(keys[at : at + TO_A_CALL]) for at in range(0, len(keys), TO_A_CALL))
+            yield from (self.adapter.reading(keys[at : at + AT_START]) for at in range(0, len(keys), AT_START))
 
     def fill(self, told: Iterable[tuple[Reading, bytes]]) -> None:
         """Take the accounts as they were read at the last block."""

@@ -13,7 +13,7 @@ from web3 import Web3
 from keeper.core.book import Book
 from keeper.model import BlockBatch, BlockRef, Log
 from keeper.protocols.options.book import CONTRACTS
-from keeper.protocols.options.bulk import Event, decoded
+from keeper.protocols.options.bulk import Event, before, decoded
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.raw import of_events
 from keeper.simulation.node import Anvil
@@ -69,7 +69,7 @@ def _after(ref: BlockRef) -> BlockRef:
 def _decoded(columns: Columns, logs: Sequence[Log]) -> object:
     last = {int.from_bytes(log.topics[1]): Event(log.data, columns.store.loss) for log in logs}
     every = of_events([log.data for log in logs], [columns.store.loss] * len(logs))
-    return every, decoded(columns.store, list(last), list(last.values()))
+    return every, before(columns.store, decoded(columns.store, list(last), list(last.values())))
 
 
 def _applied(book: Book, *batches: BlockBatch) -> None:

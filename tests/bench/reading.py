@@ -19,7 +19,7 @@ from keeper.simulation.world import GENESIS, Size, World, build
 from tests.bench.harness import Row, least
 from tests.bench.scanning import crowd
 
-ACCOUNTS = 400
+ACCOUNTS = 1_000  # one call of the packed reader, ten of the multicall
 MULTICALL = """
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.28;
@@ -34,7 +34,11 @@ contract Multicall {
 
 
 def book_load() -> list[Row]:
-    """All accounts of a small market at one block."""
+    """All accounts of a market at one block: from the question to the columns, collateral counted.
+
+    Of ours about half is the node's: it finds a slot and a word for each leg, and writes and reads the question and the
+    answer as hexadecimal JSON. The peer is told portfolios, of which each is a call in the node.
+    """
     with Anvil(timestamp=GENESIS) as node:
         w = build(node, Size(accounts=ACCOUNTS, rivals=0))
         ids = [trader.account for trader in w.traders]

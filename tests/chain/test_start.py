@@ -92,6 +92,26 @@ async def test_what_fails_is_tried_at_the_next_block(scene: Scene, monkeypatch: 
     assert found == right
 
 
+async def test_a_node_that_refuses_many_at_once_is_asked_for_fewer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, reread = list[int](), Node.reread
+
+    async def limited(node: Node, reading: Reading, block: Hash) -> bytes:
+        asked.append(len(reading.keys))
+        if len(reading.keys) > 7:
+            raise RpcError("n", -32000, "out of gas")
+        return await reread(node, reading, block)
+
+    right = await from_logs(scene, monkeypatch)
+    monkeypatch.setattr(filling, "DEPTH", 6)
+    monkeypatch.setattr(Node, "reread", limited)
+    found, said = await begun(scene)
+    assert [line["event"] for line in said] == ["book.read"]
+    assert max(asked) > 7
+    assert found == right
+
+
 @pytest.mark.parametrize("answer", [RpcError("n", -32602, "too many arguments, want at most 2"), b"", bytes(33)])
 async def test_a_node_that_cannot_is_believed_and_logs_are_followed(
     scene: Scene, answer: Any, monkeypatch: pytest.MonkeyPatch

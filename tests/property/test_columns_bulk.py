@@ -94,10 +94,10 @@ def _part(store: Store, blocks: Any, at: int) -> tuple[Any, ...]:
 
 
 def nobody(store: Store) -> bool:
-    """Whether a store has rows and blocks of which nothing is left."""
-    return (
-        not any(blocks.used.gross.any() or blocks.used.series.any() for blocks in store.blocks) and not store.cash.any()
-    )
+    """Whether a store has rows in which nothing is left, and blocks that can be used again."""
+    held = any(blocks.used.gross.any() or blocks.used.series.any() for blocks in store.blocks)
+    free = all(len(blocks._free) == blocks.size for blocks in store.blocks[1:])
+    return free and not held and not store.cash.any()
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -127,6 +127,7 @@ def test_taken_back_block_by_block_it_is_as_it_was(seed: int, many: int, monkeyp
     meanwhile(crowd, columns)
     for before, undo in reversed(undone):
         columns.restore(undo)
+        assert picture(columns.store) == before
         meanwhile(crowd, columns)
         assert picture(columns.store) == before
     assert nobody(columns.store)

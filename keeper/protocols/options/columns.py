@@ -94,11 +94,11 @@ class Columns:
         bulk.restore(self.store, undo, self._units)
         self._noted(undo)
 
-    def load(self, view: View, accounts: Sequence[int], answer: bytes) -> bulk.Undo:
+    def load(self, view: View, accounts: Sequence[int], answer: bytes) -> None:
         """Different accounts as the packed reader tells them, in the market of ``view``."""
         self._count(State(view))
-        understood = bulk.ready(self.store, accounts, packed.of_storage(answer, len(accounts)))
-        return self._noted(bulk.write(self.store, understood, self._units))
+        bulk.write(self.store, bulk.ready(self.store, accounts, packed.of_storage(answer, len(accounts))), self._units)
+        self._index = None
 
     def _noted(self, undo: bulk.Undo) -> bulk.Undo:
         """Their rows were written to."""

@@ -220,7 +220,8 @@ class Store:
         ``counted`` gives the ``units`` of collateral.
         """
         series = self.listing.hold_all(many.words_high, many.words_low)
-        self._bare(rows)
+        if self._change[rows].any():
+            self._bare(rows)
         self._high[rows], self._low[rows], self._change[rows] = many.high, many.low, many.change
         self._assets[rows], self._era[rows] = many.assets, self._numbers(many.loss)
         share = float(self.loss) / many.loss.astype(np.float64)
