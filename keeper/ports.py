@@ -120,15 +120,13 @@ class Columns(Protocol):
 
 @runtime_checkable
 class Bulk(Protocol):
-    """Columns that take what a block says of many records at once."""
+    """Columns that take what a block says of many records at once: what was ``Told`` of each, or nothing if it raises.
 
-    def put_all(self, told: Mapping[Key, Any]) -> Any:
-        """What was ``Told`` of each; nothing is written when it raises. Returns what brings them back."""
-        ...
+    ``restore`` takes what ``put_all`` returned; undone in the opposite order, all records are exactly as they were.
+    """
 
-    def restore(self, undo: Any) -> None:
-        """Bring records back. Undone in the opposite order, all are exactly as they were."""
-        ...
+    def put_all(self, told: Mapping[Key, Any]) -> Any: ...
+    def restore(self, undo: Any) -> None: ...
 
 
 @runtime_checkable
@@ -232,24 +230,15 @@ class Ahead(Protocol):
 class Stored(Audited, Protocol):
     """An adapter whose accounts can be read at a block, in place of following every change since the first.
 
-    Until they are, its events must be absorbed without them.
+    Until they are, ``outline`` is fetched, which is all but what changes accounts only, and absorbed without them. A
+    log of the ``roster`` names an account. ``fill`` puts accounts into columns that have none of them, as the chain has
+    them at the last block of the view.
     """
 
-    def outline(self, view: View) -> Interests:
-        """What to fetch until then: all but what changes accounts only."""
-        ...
-
-    def roster(self) -> LogFilter:
-        """Whose logs name each account, once."""
-        ...
-
-    def named(self, log: Log) -> Key:
-        """The account that a log of the roster names."""
-        ...
-
-    def fill(self, view: View, columns: Columns, reading: Reading, answer: bytes) -> None:
-        """Accounts into columns that have none of them, as the chain has them at the last block of ``view``."""
-        ...
+    def outline(self, view: View) -> Interests: ...
+    def roster(self) -> LogFilter: ...
+    def named(self, log: Log) -> Key: ...
+    def fill(self, view: View, columns: Columns, reading: Reading, answer: bytes) -> None: ...
 
 
 class Strategy(Protocol):
