@@ -53,6 +53,7 @@ class Journal:
         self._db: sqlite3.Connection | None = None
         self._joined = False  # writes are part of a transaction that is under way
         self._open_ended = False  # a whole transaction waits for its commit: see ``soon``
+        self._failure = ""  # why it is closed, if not for the asking
         self._lock = Lock(path, reading.owner)
         try:
             self._open()
@@ -276,11 +277,11 @@ class Journal:
                 self._joined = False
 
     def settle(self) -> None:
-        """Commit what was to be durable soon."""
+        """Commit what was to be durable soon. What fails closes it, and is raised by whatever uses it next."""
         if self._open_ended and self._db is not None:
-            with self._translated():
+            with suppress(Broken), self._translated():
                 self._db.execute("COMMIT")
-            self._open_ended = False
+                self._open_ended = False
 
     @contextmanager
     def _writing(self, *, soon: bool = False) -> Iterator[sqlite3.Connection]:
@@ -305,11 +306,13 @@ class Journal:
             yield
         except (sqlite3.Error, OverflowError) as error:
             self.close()
-            raise Broken(f"the journal {self.path} failed: {error}", help=reading.BY_HAND) from error
+            self._failure = f"the journal {self.path} failed: {error}"
+            raise Broken(self._failure, help=reading.BY_HAND) from error
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:
-            raise Broken(f"the journal {self.path} is closed: nothing may be signed")
+            closed = f"the journal {self.path} is closed: nothing may be signed"
+            raise Broken(f"{self._failure}; {closed}", help=reading.BY_HAND) if self._failure else Broken(closed)
         return self._db
 
     def _put_flight(self, db: sqlite3.Connection, flight: Flight) -> None:

@@ -37,6 +37,7 @@ from keeper.model import (
     Decision,
     Delta,
     Fact,
+    Floor,
     Hash,
     HealthReport,
     Holding,
@@ -279,6 +280,7 @@ class Empty:
     """Columns without accounts, but for the one that is always under water."""
 
     kinds: Collection[str] = ()
+    refusals: Mapping[Key, str] = {}
 
     def get(self, key: Key) -> Any: ...
 
@@ -345,6 +347,9 @@ class Bench:
 
     def foresee(self, view: View, pending: Pending, at: Moment) -> View | None:
         return None
+
+    def floors(self, decision: Decision) -> tuple[Floor, ...]:
+        return ()
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         return 0

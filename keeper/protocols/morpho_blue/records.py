@@ -59,15 +59,16 @@ class OraclePrice:
     """
 
     value: int
-    sound: int = 0  # the last that was believed; 0: this one is the first
+    sound: int = 0  # the last that is believed; 0: this one
 
     @property
     def believed(self) -> bool:
-        return not self.sound or self.sound < self.value * LEAP < self.sound * LEAP**2
+        return not self.sound
 
     def then(self, value: int) -> OraclePrice:
         """What the next reading makes of it."""
-        return OraclePrice(value, self.value if self.believed else self.sound)
+        last = self.sound or self.value
+        return OraclePrice(value, 0 if last < value * LEAP < last * LEAP**2 else last)
 
 
 @dataclass(frozen=True, slots=True)
