@@ -67,6 +67,8 @@ def _round(work: Callable[[], object], count: int) -> float:
 
 
 def shown(value: float, unit: str = "s") -> str:
+    if not unit:
+        return f"{value:,.0f}"
     if unit != "s":
         return f"{value:.3g} {unit}"
     for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):

@@ -56,6 +56,7 @@ from keeper.model import (
     Reason,
     Turn,
 )
+from keeper.observe import logging
 from keeper.ports import View
 from keeper.protocols.desk import directly
 from keeper.protocols.options.records import Account, State
@@ -86,7 +87,8 @@ CHAIN = 31337
 
 def turns() -> list[Row]:
     """With nothing to scan against the floor; then with books of all sizes."""
-    with Anvil(timestamp=GENESIS) as node:
+    with Anvil(timestamp=GENESIS) as node, Path(os.devnull).open("w") as sink:
+        logging.setup("json", stream=sink)
         floor = blocking(node)
         bare = asyncio.run(turned(node, None))
         rows = [
@@ -164,7 +166,7 @@ class Turned:
 
 
 class Timed(Node):
-    """A node whose acknowledgements are timed."""
+    """A node whose first acknowledgement after a notice is timed."""
 
     def __init__(self, rpc: wire.Rpc, watch: Stopwatch, known: dict[Hash, Header]) -> None:
         super().__init__(rpc, known)
@@ -173,7 +175,9 @@ class Timed(Node):
     async def send(self, raw: bytes) -> Answer:
         answer = await super().send(raw)
         assert answer.accepted, answer.error
-        self._watch.sent.append(time.perf_counter() - self._watch.noticed)
+        if self._watch.noticed:
+            self._watch.sent.append(time.perf_counter() - self._watch.noticed)
+        self._watch.noticed = 0.0
         return answer
 
 
