@@ -16,7 +16,7 @@ demo: $(VENV)/.run $(VENV)/.node  ## a whole market in a crash, and the keeper a
 	@$(BIN)/keeper demo --seed $(SEED) $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.node  ## all tests, real nodes included
-	@$(BIN)/python -m pytest -n $$(nproc) $(ARGS)
+	@$(BIN)/python -m pytest -n $$(nproc) --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

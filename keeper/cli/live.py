@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 from typing import TextIO, cast
@@ -27,10 +28,8 @@ def start(args: argparse.Namespace, settings: Settings) -> int:
     """The exit code, when it has ended."""
     outlet = Outlet(sys.stderr)
     setup.logging(args, settings, stream=cast("TextIO", outlet))
-    try:
-        return _started(args, settings)
-    finally:
-        outlet.drain(FAREWELL)
+    atexit.register(outlet.drain, FAREWELL)  # after all that is said of how it ended, tracebacks too
+    return _started(args, settings)
 
 
 def _started(args: argparse.Namespace, settings: Settings) -> int:
