@@ -325,7 +325,7 @@ class Bundled(Protocol):
     """A reader that can run a call behind others in one block."""
 
     async def behind(
-        self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment
+        self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment, gas: int | None
     ) -> Simulation:
         """On the state after ``block``, as if all were executed ``at``, in order; those ``before`` may fail."""
         ...

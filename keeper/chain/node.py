@@ -213,16 +213,16 @@ class Node:
         return _outcome(*await self._rpc.batch([("eth_call", params)]))
 
     async def behind(
-        self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment
+        self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment, gas: int | None
     ) -> Simulated:
         """``eth_simulateV1``; on a node that has none, in the block that it would make now."""
         calls = [codec.transaction(Call(one.target, one.data), one.sender) for one in before]
-        block_calls = {"blockOverrides": codec.overrides(at), "calls": [*calls, codec.transaction(call, sender)]}
+        block_calls = {"blockOverrides": codec.overrides(at), "calls": [*calls, codec.transaction(call, sender, gas)]}
         question = {"blockStateCalls": [block_calls], "validation": False}
         try:
             answer = await self._rpc.call("eth_simulateV1", question, codec.at_hash(block))
         except RpcError:
-            return await self.call(call, sender, None)
+            return await self.call(call, sender, None, gas=gas)
         return _last_of(answer)
 
     async def reread(self, reading: Reading, block: Hash) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, TypeVar
 
 from keeper.core.scanner import later
@@ -51,8 +52,7 @@ class Table:
 
     def __post_init__(self) -> None:
         self._capital = {
-            name: _asked(name, lambda s=side: s.adapter.capital(s.view, self.at))  # type: ignore[misc]
-            for name, side in self.sides.items()
+            name: _asked(name, partial(side.adapter.capital, side.view, self.at)) for name, side in self.sides.items()
         }
         for name, capital in self._capital.items():
             for token, have in zip(_places(name, capital), capital.tokens, strict=True):

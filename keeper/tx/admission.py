@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from keeper.model import BlockRef, Moment, Reason, Route, TxIntent
-from keeper.ports import Bundled, Simulation
+from keeper.ports import Simulation
 from keeper.tx import fees, nonces
 from keeper.tx.answers import Answer
 from keeper.tx.fees import Fees
@@ -14,6 +14,7 @@ from keeper.tx.lane import Lane, digits, log
 from keeper.tx.machine import Refused
 from keeper.tx.rows import AttemptKind, Flight
 from keeper.tx.switch import Level
+from keeper.tx.trial import trial
 
 HOLD: Final = {  # no new intent while an open one has this answer
     Answer.FUNDS: Reason.INVENTORY_SHORT,
@@ -68,7 +69,7 @@ class Admission:
             return True
         ahead = 1 if flight.intent.at is None else flight.intent.at.timestamp - flight.at
         at = Moment(head.number + 1, head.timestamp + max(1, ahead), head.next_base_fee)
-        return (await self._run(flight.intent, at, head)).ok
+        return (await trial(self._lane.node, flight.intent, self._lane.signer.address, at, head)).ok
 
     def _check_losses(self, intent: TxIntent, head: BlockRef) -> None:
         """The breaker, and the retry budget of a subject. Both are read from the journal: a restart resets neither."""
@@ -105,15 +106,7 @@ class Admission:
     async def _simulate(self, intent: TxIntent, head: BlockRef) -> Simulation | None:
         if not self._lane.settings.simulate:
             return None
-        return await self._run(intent, intent.at, head)
-
-    async def _run(self, intent: TxIntent, at: Moment | None, head: BlockRef) -> Simulation:
-        """Behind the calls that it relies on, where the node can do that; else in the block that it would make now."""
-        node, call, sender = self._lane.node, intent.call, self._lane.signer.address
-        if intent.behind and at and isinstance(node, Bundled):
-            return await node.behind(intent.behind, call, sender, head.hash, at)
-        state = None if at is None or intent.behind else head.hash
-        return await node.call(call, sender, state, at=at, gas=intent.gas_limit)  # more there fails on chain as well
+        return await trial(self._lane.node, intent, self._lane.signer.address, intent.at, head)
 
     def _next_nonce(self, mined: int) -> int:
         nonce = nonces.next_nonce(self._lane.journal.next_nonce(), mined)

@@ -81,8 +81,8 @@ class Budget:
             raise Refused(Reason.BELOW_MIN_PROFIT, f"the call may bring {gain} wad of a dollar, at least {least}")
 
     def note(self, key: Address, flight: Flight) -> None:
-        """What became of a nonce: mined and paid for, or open again."""
-        paid = flight.cost
+        """What became of a nonce. Until it is final its block may be lost, and it may yet cost the worst."""
+        paid = flight.cost if flight.settled else None
         at = flight.at if flight.receipt is None else max(flight.at, flight.receipt.block.timestamp)
         reserved = max(flight.worst_cost, self._reserve)
         self._put((key, flight.nonce), Charge(at, flight.wall, reserved if paid is None else paid, paid is None))

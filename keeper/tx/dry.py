@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import structlog
 
 from keeper.model import Address, BlockRef, Reason, TxEvent, TxIntent, TxState
-from keeper.ports import Bundled, StateReader
+from keeper.ports import StateReader
+from keeper.tx.trial import trial
 
 log = structlog.get_logger("tx")
 
@@ -25,10 +26,7 @@ class DryRun:
         return ()
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
-        if intent.behind and intent.at and isinstance(self._reader, Bundled):
-            done = await self._reader.behind(intent.behind, intent.call, self._sender, head.hash, intent.at)
-        else:
-            done = await self._reader.call(intent.call, self._sender, head.hash, at=intent.at, gas=intent.gas_limit)
+        done = await trial(self._reader, intent, self._sender, intent.at, head)
         log.info(
             "tx.would_send", purpose=intent.purpose, succeeds=done.ok, revert=done.data.hex() if not done.ok else ""
         )

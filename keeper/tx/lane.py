@@ -109,7 +109,7 @@ class Lane:
 
     def step(self, flight: Flight, event: Event, why: Reason | None = None, *, settled: bool = False) -> list[TxEvent]:
         """Take a step, durably; news only if the state changed."""
-        before, flight.state = flight.state, step(flight.state, event)
+        before, flight.state, flight.settled = flight.state, step(flight.state, event), settled
         self.fault("before_record")
         self.journal.advance(flight, event, self.heads.top, settled=settled)
         self.fault("after_record")

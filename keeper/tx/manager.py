@@ -119,10 +119,11 @@ class Manager:
             sighted = await self._sight()
             if any(found is None for _, found in sighted):
                 await self._admission.market(head)
-            with lane.journal.together(soon=True):  # one commit, however many were mined, and no send waits for it
-                for flight, found in sighted:
-                    events += self._observe(flight, found) + self._deepen(flight, head)
-            asyncio.get_running_loop().call_soon(lane.journal.settle)
+            if sighted:
+                with lane.journal.together(soon=True):  # one commit, however many were mined, and no send waits for it
+                    for flight, found in sighted:
+                        events += self._observe(flight, found) + self._deepen(flight, head)
+                asyncio.get_running_loop().call_soon(lane.journal.settle)
             for flight, _ in sighted:
                 events += await self._follow(flight, mined, head)
             self._prune(head)

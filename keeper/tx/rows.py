@@ -122,6 +122,7 @@ class Flight:
     receipt: Receipt | None = None  # of whichever attempt was mined
     at: int = 0  # chain seconds when it was signed first
     wall: int = 0  # unix seconds then
+    settled: bool = False  # no reorganisation reaches it any more
     # What only this process has seen; not kept.
     answer: Answer | None = None  # the node's last word on it
     waits_since: int | None = None  # block from which the last attempt's patience counts
@@ -208,13 +209,13 @@ def receipt_row(intent: Hash, r: Receipt) -> Row:
 
 def flight_of(row: Sequence[Any], nonce: int, plan: Sequence[Any]) -> Flight:
     """Without ``TxIntent.at``: that is for the simulation, and what is in the journal has been simulated."""
-    id, state, _, target, data, value, gas_limit, budget, valid_until, purpose, created, _ = row
+    id, state, settled, target, data, value, gas_limit, budget, valid_until, purpose, created, _ = row
     subject, urgent, route, at, wall = plan if plan[0] is not None else ("", 1, "", 0, 0)  # signed before schema 2
     intent = TxIntent(
         id, Call(target, data, int(value)), gas_limit, int(budget), valid_until, purpose,
         subject=subject, urgent=bool(urgent), route=Route(route) if route else None,
     )  # fmt: skip
-    return Flight(intent, nonce, created, TxState(state), at=at, wall=wall)
+    return Flight(intent, nonce, created, TxState(state), at=at, wall=wall, settled=bool(settled))
 
 
 def attempt_of(row: Sequence[Any], epoch: int | None) -> Attempt:

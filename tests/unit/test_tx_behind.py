@@ -25,8 +25,9 @@ class Mempool:
         self.asked: list[tuple[Sequence[Pending], int]] = []
 
     async def behind(
-        self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment
+        self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment, gas: int | None
     ) -> Simulated:
+        assert gas == intent().gas_limit  # with more it may go well here and fail on chain
         self.asked.append((before, at.number))
         return Simulated(self.works, b"")
 

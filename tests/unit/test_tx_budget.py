@@ -14,7 +14,7 @@ from keeper.tx.machine import Refused
 from keeper.tx.rows import Attempt, AttemptKind, Flight
 from keeper.tx.settings import DAY, Limits
 from keeper.units import GWEI
-from tests.unit.tx_rig import S, guarded, intent, refused
+from tests.unit.tx_rig import SETTINGS, S, guarded, intent, refused
 
 US, THEM = b"\x11" * 20, b"\x22" * 20
 
@@ -41,6 +41,10 @@ def flight(nonce: int, cost: int, at: int = 1_000_000, wall: int = 10_000_000) -
 def mined(flight: Flight, used: int, at: int = 1_000_000) -> Flight:
     receipt = Receipt(bytes(32), BlockRef(5, b"", b"", at, 1, 1, 1), True, used, 1)
     return replace(flight, receipt=receipt)
+
+
+def final(flight: Flight, used: int) -> Flight:
+    return replace(mined(flight, used), settled=True)
 
 
 def refuses(budget: Budget, nonce: int, cost: int) -> bool:
@@ -73,19 +77,22 @@ def test_a_dearer_attempt_takes_the_place_of_the_cheaper() -> None:
 
 
 @pytest.mark.fault("P02")
-def test_once_mined_what_was_paid_counts_and_a_reorg_takes_that_back() -> None:
+def test_once_final_what_was_paid_counts_and_until_then_the_worst_because_of_reorgs() -> None:
     b = budget(hour_cost=100)
     b.note(US, mined(flight(0, 60), 20))
-    assert b.spent(HOUR) == 20
+    assert b.spent(HOUR) == 60
+    assert refuses(b, 1, 41)
     b.note(US, flight(0, 60))
     assert b.spent(HOUR) == 60
+    b.note(US, final(flight(0, 60), 20))
+    assert b.spent(HOUR) == 20
 
 
 @pytest.mark.fault("P02")
 def test_a_window_passes_only_when_both_clocks_say_so() -> None:
     clocks = Clocks()
     b = budget(clocks, hour_cost=100, day_cost=150)
-    b.note(US, mined(flight(0, 100), 100))
+    b.note(US, final(flight(0, 100), 100))
     b.at(1_000_000 + HOUR)  # a node that lies about the time
     assert refuses(b, 1, 1)
     b.at(1_000_000)
@@ -101,7 +108,7 @@ def test_a_window_passes_only_when_both_clocks_say_so() -> None:
 def test_the_day_holds_when_the_hours_pass() -> None:
     clocks = Clocks()
     b = budget(clocks, hour_cost=100, day_cost=150)
-    b.note(US, mined(flight(0, 100), 100))
+    b.note(US, final(flight(0, 100), 100))
     b.at(1_000_000 + 2 * HOUR)
     clocks.wall += 2 * HOUR
     assert refuses(b, 1, 51)
@@ -122,7 +129,7 @@ def test_what_is_open_never_leaves_a_window() -> None:
 def test_what_is_in_no_window_is_forgotten() -> None:
     clocks = Clocks()
     b = budget(clocks)
-    b.note(US, mined(flight(0, 100), 100))
+    b.note(US, final(flight(0, 100), 100))
     clocks.wall += DAY
     b.at(1_000_000 + DAY)
     b.forget()
@@ -176,6 +183,8 @@ async def test_the_cap_refuses_what_does_not_fit_and_costs_no_nonce(tmp_path: Pa
     assert no.why is Reason.RISK_DAY_LIMIT
     assert rig.journal.next_nonce() == 2
     await rig.mine()
+    assert (await refused(rig, intent(3))).why is Reason.RISK_DAY_LIMIT  # a reorg may make both of them open again
+    await rig.mine(SETTINGS.finality)
     assert [event.state for event in await rig.submit(intent(3))] == [S.SIGNED, S.BROADCAST]
 
 
@@ -183,7 +192,7 @@ async def test_the_cap_refuses_what_does_not_fit_and_costs_no_nonce(tmp_path: Pa
 async def test_a_restart_makes_no_room(tmp_path: Path) -> None:
     rig = await guarded(tmp_path, hour_cost=2 * WORST)
     await rig.submit(intent(1))
-    await rig.mine()
+    await rig.mine(1 + SETTINGS.finality)
     await rig.submit(intent(2))
     await rig.restart()
     await rig.see()
@@ -207,7 +216,7 @@ async def test_what_was_paid_is_what_the_chain_took(tmp_path: Path) -> None:
     rig = await guarded(tmp_path, hour_cost=10**18)
     for n in (1, 2, 3):
         await rig.submit(intent(n))
-        await rig.mine()
+        await rig.mine(1 + SETTINGS.finality)
     paid = sum(50_000 * min(tx.max_fee, 10 * GWEI + tx.tip) + tx.value for tx in rig.chain.mined)
     assert rig.budget.spent(DAY) == paid
 

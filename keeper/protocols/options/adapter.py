@@ -258,7 +258,7 @@ class Options:
             data = _encode("Liquidator", "bid", plan.account, own, plan.fraction, limit, plan.change_id)
         return (Call(c.liquidator, data), *swaps)
 
-    @property
+    @cached_property
     def worth(self) -> Worth:
         """Equity of our own account at the bid price; one scenario will do, for none of them has a say in it."""
         functions = CONTRACTS["Liquidator"].functions

@@ -8,6 +8,7 @@ about what the pool says, and when is said by the rule: good enough to know whom
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from keeper.model import Moment, Pending
 from keeper.protocols.options.book import CONTRACTS
@@ -15,7 +16,7 @@ from keeper.protocols.options.records import State
 from keeper.protocols.options.settings import Rule, Settings
 from keeper.units import WAD
 
-PRICE: int = 10**8  # decimals of a published price
+PRICE: Final = 10**8  # decimals of a published price
 
 
 def prices(settings: Settings, state: State, at: Moment) -> Iterator[Pending]:
