@@ -131,7 +131,7 @@ class Strategy(Section):
 class Risk(Section):
     max_gas_price: Wei = _written("200 gwei", gt=0)  # per gas
     max_fee_per_tx: Wei = _written("0.05 ETH", gt=0)
-    max_fee_per_hour: Wei = _written("0.5 ETH", gt=0)  # worst case of what is in flight, and what was paid
+    max_fee_per_hour: Wei = _written("0.5 ETH", gt=0)  # worst case of what is not final, and what was paid
     max_fee_per_day: Wei = _written("2 ETH", gt=0)
     max_value_per_tx: Wei = _written("0 wei")
     max_deadline: Milliseconds = _written("5m", gt=0)  # ahead of the head, in a call's own words

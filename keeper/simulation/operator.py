@@ -63,6 +63,7 @@ protocols = ["options"]
 {dutch}
 [risk]
 max_inflight = 32
+max_fee_per_hour = "2 ETH"
 max_signatures = 100000
 max_reverts = 1000
 
