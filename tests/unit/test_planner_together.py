@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from keeper.core.planner import Limits, choose
+from keeper.core.rivals import BINS, Odds
 from keeper.core.table import Failed, Side, Table, gas_limit
 from keeper.errors import AdapterFault
 from keeper.model import (
@@ -24,6 +25,7 @@ from keeper.model import (
     Opportunity,
     Reason,
     Skip,
+    Wait,
 )
 from keeper.ports import Adapter, View
 from keeper.units import wad
@@ -55,6 +57,19 @@ class House:
         return min(left, self.room - lost)
 
 
+@dataclass(frozen=True)
+class Then:
+    """A hundred dollars from then on."""
+
+    start: int
+
+    def gain(self, at: int) -> int:
+        return wad(100) if at >= self.start else 0
+
+    def reaches(self, gain: int) -> int | None:
+        return self.start if gain <= wad(100) else None
+
+
 TWO = {"a": House(), "b": House()}
 
 
@@ -70,10 +85,11 @@ def verdicts(
     houses: Mapping[str, House],
     limits: Limits | None = None,
     busy: Sequence[Opportunity] = (),
+    waiting: Sequence[Wait] = (),
 ) -> list[Verdict]:
     table = Table({name: Side(cast(Adapter, house), VIEW) for name, house in houses.items()}, AT)
     decisions: list[Decision] = [Liquidate(o, 0) for o in wanted]
-    chosen = choose(decisions, table, AT, busy, limits or Limits())
+    chosen = choose([*decisions, *waiting], table, AT, busy, limits or Limits())[: len(wanted)]
     assert [d.opportunity.id for d in chosen] == [o.id for o in wanted]
     return [d.why if isinstance(d, Skip) else True for d in chosen]
 
@@ -132,8 +148,23 @@ def test_slots_and_block_gas_go_to_the_best_of_all() -> None:
 
 
 def test_accounts_of_the_same_number_in_two_protocols_are_two() -> None:
-    wanted = [made("a", 1, 10, 0), made("b", 1, 20, 0)]
-    assert verdicts(wanted, TWO) == [True, True]
+    """As one account, at most one of the pair were in the set: the third item would win, and leave no cash for them."""
+    wanted = [made("a", 1, 30, 50), made("b", 1, 30, 50), made("a", 2, 40, 100)]
+    assert verdicts(wanted, TWO) == [True, True, Reason.CAPITAL_RESERVED]
+
+
+def test_what_waits_in_one_protocol_holds_back_nothing_in_the_other() -> None:
+    """A bid that waits on an account keeps others off that account, and off no account of the same number elsewhere."""
+    later = AT.timestamp + 12
+    odds = Odds((0,) * (BINS + 1), wad(1_000), 0, 12, wad(1))
+    waits = Wait(replace(made("a", 1, 0, 10), curve=Then(later), odds=odds), later, Reason.AUCTION_PRICE_HIGH)
+    assert verdicts([made("a", 1, 20, 10)], TWO, waiting=[waits]) == [Reason.NO_EDGE]
+    assert verdicts([made("b", 1, 20, 10)], TWO, waiting=[waits]) == [True]
+
+
+def test_of_two_actions_on_one_account_the_better_is_done_though_both_would_fit() -> None:
+    wanted = [made("a", 1, 10, 10), replace(made("a", 1, 20, 10), id=b"another".rjust(24)), made("b", 1, 5, 10)]
+    assert verdicts(wanted, TWO) == [Reason.INFLIGHT_DUPLICATE, True, True]
 
 
 def test_margin_in_one_house_carries_no_loss_in_the_other() -> None:
