@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -42,7 +43,9 @@ class Ladder:
             raise ValueError("a ladder holds something that is not a number")
 
     def at(self, factor: float) -> tuple[Floats, Floats]:
-        """(margin, delta), (N,) each, linear between levels and held at the ends."""
+        """(margin, delta), (N,) each, linear between levels and held at the ends. ValueError for what is no price."""
+        if not factor > 0:
+            raise ValueError(f"a ladder has nothing at {factor} times its price")
         f = min(max(factor, float(self.factors[0])), float(self.factors[-1]))
         j = int(np.clip(np.searchsorted(self.factors, f) - 1, 0, len(self.factors) - 2))
         low, high = self.factors[j], self.factors[j + 1]
@@ -75,6 +78,10 @@ class Ladder:
 class Pool:
     base: float  # reserve, units of the underlying, when its price is today's
     omega: float  # weight in the reported price
+
+    def __post_init__(self) -> None:
+        if not (0 < self.base < inf and 0 <= self.omega <= 1):
+            raise ValueError(f"a pool has a reserve above 0 and a weight from 0 to 1, not {self.base} and {self.omega}")
 
     def reserve(self, factor: float) -> float:
         """Base reserve after arbitrage to ``factor`` times today's price: x y = k."""

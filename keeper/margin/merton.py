@@ -9,7 +9,7 @@ normal, so values are Poisson sums of Black's, and quantiles are those of a mixt
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erfc, exp, lgamma, log, sqrt
+from math import erfc, exp, inf, isfinite, isnan, lgamma, log, sqrt
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,8 @@ from keeper.margin.black76 import Floats
 
 DEVIATIONS: Final = 10  # of the number of jumps, beyond its mean, that are counted
 LEAST: Final = 30
+LARGEST: Final = 20.0  # logarithm of the mean jump
+MANY: Final = 1e6  # jumps in a horizon; more are no jumps
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Jumps:
         numbers = (self.sigma, self.intensity, self.mean, self.deviation)
         if not all(np.isfinite(numbers)) or min(self.sigma, self.intensity, self.deviation) < 0:
             raise ValueError(f"sigma, intensity and deviation must be finite and not negative: {numbers}")
+        if self.mean + self.deviation**2 / 2 > LARGEST:
+            raise ValueError(f"a mean of {self.mean} with a deviation of {self.deviation} is no jump of a price")
 
     @property
     def kappa(self) -> float:
@@ -41,8 +45,13 @@ class Jumps:
         return exp(self.mean + self.deviation**2 / 2) - 1
 
     def counts(self, t: float) -> Floats:
-        """P(n jumps in ``t`` years), n = 0, 1, ..., as far as values weighted by the price itself need them."""
+        """P(n jumps in ``t`` years), n = 0, 1, ..., as far as values weighted by the price itself need them.
+
+        ValueError unless ``t`` is a time, and short enough for its jumps to be counted.
+        """
         rate = self.intensity * t
+        if not (t >= 0 and isfinite(t) and rate * max(1.0, 1 + self.kappa) <= MANY):
+            raise ValueError(f"{t} years at {self.intensity} jumps a year cannot be reckoned with")
         if rate == 0:
             return np.ones(1)
         most = rate * max(1.0, 1 + self.kappa)
@@ -58,7 +67,12 @@ class Jumps:
 
 
 def value(is_call: bool, forward: float, k: float, t: float, jumps: Jumps) -> float:
-    """Undiscounted value of an option: the Poisson sum of Black's values, given n jumps."""
+    """Undiscounted value of an option: the Poisson sum of Black's values, given n jumps.
+
+    ValueError unless forward and strike are prices.
+    """
+    if not (0 < forward < inf and 0 < k < inf):
+        raise ValueError(f"an option has a forward and a strike above 0, not {forward} and {k}")
     weights = jumps.counts(t)
     n = np.arange(len(weights))
     gamma = jumps.mean + jumps.deviation**2 / 2
@@ -69,7 +83,9 @@ def value(is_call: bool, forward: float, k: float, t: float, jumps: Jumps) -> fl
 
 
 def below(x: float, t: float, jumps: Jumps) -> float:
-    """P(ln S_t / S_0 <= x)."""
+    """P(ln S_t / S_0 <= x). ValueError when ``x`` is no number."""
+    if isnan(x):
+        raise ValueError("the probability of a move that is not a number was asked for")
     weights, means, deviations = jumps.mixture(t)
     found = 0.0
     for weight, mean, deviation in zip(weights, means, deviations, strict=True):
@@ -79,6 +95,7 @@ def below(x: float, t: float, jumps: Jumps) -> float:
 
 def paths(t: float, jumps: Jumps, count: int, seed: int) -> Floats:
     """(count,) draws of S_t / S_0, the same for the same seed; half are mirrored in the diffusion."""
+    jumps.counts(t)
     dice = np.random.Generator(np.random.PCG64(seed))
     half = (count + 1) // 2
     n = dice.poisson(jumps.intensity * t, half)

@@ -37,7 +37,10 @@ def even(down: float, up: float, sigma: float) -> float:
     """Years after which having left is as likely as not; inf when there is no wall or nothing moves.
 
     The mean of the time to a single wall is infinite; this is its median, (a / (0.6745 sigma))^2 for one wall.
+    ValueError for a negative or missing number.
     """
+    if not (down >= 0 and up >= 0 and sigma >= 0):
+        raise ValueError(f"walls and sigma must be numbers and not negative: {down}, {up}, {sigma}")
     nearest = min(down, up)
     if nearest == 0:
         return 0.0

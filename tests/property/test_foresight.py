@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import inf, isnan
 from random import Random
 
@@ -112,6 +113,17 @@ def test_louder_vols_bring_short_accounts_nearer(world: OptionsWorld) -> None:
 def test_who_owes_nothing_is_never_next(world: OptionsWorld) -> None:
     columns, view, at = laid(world, {1: Account(wad(5), (), (), 1)})
     assert nearest(world.adapter.health, columns, view, at, 5) == []
+
+
+def test_no_volatility_hides_nobody(world: OptionsWorld) -> None:
+    """Who is in breach is named though nothing moves, and is so now; the others never will be."""
+    columns, view, at = laid(world, accounts(7, 30))
+    quiet = {key: replace(view.get(key), atm=0, smooth=0) for key in view.keys("smile")}
+    still = WhatIf(view, quiet)
+    found = nearest(world.adapter.health, columns, still, at, 30)
+    low = {key.id for key in columns.suspects(still, at)}
+    assert low and {b.key.id for b in found if b.day == 1} == low
+    assert {b.day for b in found if b.key.id not in low} <= {0}
 
 
 # ─── the market after an update ───────────────────────────────────────────────────────────────────

@@ -100,3 +100,18 @@ def test_a_ladder_that_is_none_is_refused(spoil: str) -> None:
         price = 0.0
     with pytest.raises(ValueError, match="ladder"):
         Ladder(price, factors, margin, np.ones((11, 2 if spoil == "shape" else 1)))
+
+
+@pytest.mark.parametrize(
+    ("base", "omega"), [(0.0, 0.5), (-1.0, 0.5), (np.nan, 0.5), (np.inf, 0.5), (1.0, np.nan), (1.0, 2.0)]
+)
+def test_a_pool_that_is_none_is_refused(base: float, omega: float) -> None:
+    with pytest.raises(ValueError, match="a pool has"):
+        Pool(base, omega)
+
+
+@pytest.mark.parametrize("factor", [np.nan, 0.0, -1.0])
+def test_a_move_to_no_price_is_refused(factor: float) -> None:
+    """Nobody is under water at a price that is no number: it must not look calm."""
+    with pytest.raises(ValueError, match="times its price"):
+        follow(made([2.0], 1.0), Pool(1.0, 0.5), factor)

@@ -63,3 +63,37 @@ def test_an_asset_without_a_rate_and_too_many_entries_are_refused() -> None:
         positions.sums(np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match="row 1 has 2 entries"):
         positions.put(1, [(0, 1.0), (1, 1.0)], [])
+
+
+@pytest.mark.parametrize(("asset", "amount"), [(0, float("nan")), (0, float("inf")), (0, -1.0), (-1, 1.0)])
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_entry_that_is_none_is_refused_and_nothing_is_written(asset: int, amount: float, side: int) -> None:
+    positions, good = Positions(1, 1), [(0, 1.0)]
+    positions.put(0, good, good)
+    bad: list[list[tuple[int, float]]] = [good, good]
+    bad[side] = [(asset, amount)]
+    for row in (0, 1):
+        with pytest.raises(ValueError, match=f"row {row} has {amount} of asset {asset}"):
+            positions.put(row, *bad)
+    columns = [(np.array([[a for a, _ in one]]), np.array([[n for _, n in one]])) for one in bad]
+    with pytest.raises(ValueError, match=f"row 0 has {amount} of asset {asset}"):
+        positions.fill(columns[0], columns[1])
+    assert positions.health(np.ones(1), np.ones(1)).tolist() == [1.0]
+    with pytest.raises(ValueError, match="row 5 is not one of 1"):
+        positions.put(5, good, good)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("rate", [-1.0, float("inf"), 0.0])
+def test_debt_is_not_reckoned_at_what_is_no_rate(rate: float, compiled: bool) -> None:
+    """At 0 it would be no debt, and its owner well; what nobody owes may have any index."""
+    positions, powers, debts = Positions(1, 1), np.ones(3), np.ones(3)
+    positions.put(0, [(0, 1.0)], [(1, 1.0)])
+    debts[1] = rate
+    with pytest.raises(ValueError, match="asset 1 has the rates"):
+        positions.health(powers, debts, compiled=compiled)
+    debts[1:] = 1.0, 0.0
+    assert positions.health(powers, debts, compiled=compiled).tolist() == [1.0]
+    powers[0] = -1.0
+    with pytest.raises(ValueError, match="asset 0 has the rates"):
+        positions.sums(powers, debts, compiled=compiled)

@@ -83,6 +83,28 @@ def test_what_is_no_law_is_refused(bad: tuple[float, float, float, float]) -> No
         Jumps(*bad)
 
 
+@pytest.mark.parametrize("t", [float("nan"), inf, -0.1, 1e9])
+def test_what_is_no_time_is_refused(t: float) -> None:
+    """A billion years have more jumps than can be counted."""
+    for ask in (CRASHES.counts, CRASHES.mixture, lambda t: below(0.1, t, CRASHES), lambda t: paths(t, CRASHES, 4, 1)):
+        with pytest.raises(ValueError, match="years at 12 jumps"):
+            ask(t)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), inf])
+def test_what_is_no_price_is_refused(bad: float) -> None:
+    for forward, k in ((bad, 100.0), (100.0, bad)):
+        with pytest.raises(ValueError, match="above 0"):
+            value(True, forward, k, 0.5, CRASHES)
+
+
+def test_a_move_that_is_no_number_and_a_jump_beyond_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        below(float("nan"), 0.1, CRASHES)
+    with pytest.raises(ValueError, match="no jump of a price"):
+        Jumps(0.5, 1.0, 1_000.0, 0.1)
+
+
 # ─── shortfall ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -113,3 +135,24 @@ def test_the_tail_is_never_below_the_quantile_nor_that_below_nothing() -> None:
 def test_equity_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="not a number"):
         shortfall.of_book(np.array([[1.0, float("nan")]]))
+
+
+@pytest.mark.parametrize("moves", [[0.0, float("nan")], [0.1, 0.0], [0.0, 0.0]])
+def test_a_ladder_that_does_not_ascend_is_refused(moves: list[float]) -> None:
+    with pytest.raises(ValueError, match="ascend"):
+        shortfall.over(np.array(moves), np.zeros(2), lambda x: below(x, 0.1, CRASHES), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("losses", "weights", "fund"),
+    [
+        ([1.0, float("nan")], [0.5, 0.5], 1.0),
+        ([1.0, 2.0], [0.5, 0.5], float("nan")),
+        ([1.0, 2.0], [0.5, float("nan")], 1.0),
+        ([1.0, 2.0], [0.5, 0.6], 1.0),
+        ([1.0, 2.0], [1.5, -0.5], 1.0),
+    ],
+)
+def test_losses_and_laws_that_are_none_are_refused(losses: list[float], weights: list[float], fund: float) -> None:
+    with pytest.raises(ValueError, match=r"not a number|sum to 1"):
+        shortfall.measured(np.array(losses), np.array(weights), fund)

@@ -46,6 +46,7 @@ def test_the_ends() -> None:
     assert even(0.1, inf, 0.5) == pytest.approx((0.1 / 0.6744897501960817 / 0.5) ** 2)
     assert even(inf, inf, 0.5) == inf == even(0.1, 0.1, 0.0)
     assert (even(0.0, 1.0, 0.5), probability(0.0, 1.0, 0.0), probability(1.0, 1.0, 0.0)) == (0.0, 1.0, 0.0)
-    for bad in ((-0.1, 1, 1), (nan, 1, 1), (1, 1, nan)):
-        with pytest.raises(ValueError, match="walls"):
-            probability(*bad)
+    for bad in ((-0.1, 1, 1), (nan, 1, 1), (1, nan, 1), (1, 1, nan)):
+        for ask in (probability, even):
+            with pytest.raises(ValueError, match="walls"):
+                ask(*bad)

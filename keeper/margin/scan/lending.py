@@ -3,7 +3,8 @@
 Shapes: N accounts, C entries of collateral and D of debt each, A assets. Entry by entry, not account by account, so
 that every pass runs along contiguous accounts. Unused entries have amount 0. A rate is worth per unit: price times
 liquidation threshold for collateral, price or index for debt; NaN means that the asset cannot be valued, and makes
-the health of its holders NaN, which is below nothing.
+the health of its holders NaN, which is below nothing: whoever asks says of them that they have no number. No other
+rate or amount is taken that is no number, and no debt at a rate of 0, which would be no debt.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
+from math import inf
 from typing import Any, Final
 
 import numpy as np
@@ -38,16 +40,23 @@ class Positions:
         self._amounts: list[Floats] = [np.zeros((n, 0)) for n in (collateral, debt)]
 
     def put(self, row: int, collateral: Entries, debt: Entries) -> None:
-        """Write row ``row``, at most one past the last. ValueError when there are more entries than columns."""
+        """Write row ``row``, at most one past the last. ValueError, and nothing written, when there are more entries
+        than columns, or one that is none."""
+        if not 0 <= row <= self.size:
+            raise ValueError(f"row {row} is not one of {self.size}, nor the next")
+        for entries, assets in zip((collateral, debt), self._assets, strict=True):
+            if len(entries) > len(assets):
+                raise ValueError(
+                    f"row {row} has {len(entries)} entries on one side, more than the {len(assets)} there are"
+                )
+            for asset, amount in entries:
+                if not (asset >= 0 and 0 <= amount < inf):
+                    raise ValueError(f"row {row} has {amount} of asset {asset}")
         if row == self.size:
             self._grow(row + 1)
             self.size += 1
         for side, entries in enumerate((collateral, debt)):
             assets, amounts = self._assets[side], self._amounts[side]
-            if len(entries) > len(assets):
-                raise ValueError(
-                    f"row {row} has {len(entries)} entries on one side, more than the {len(assets)} there are"
-                )
             self._reach(max((asset for asset, _ in entries), default=-1))
             assets = self._assets[side]
             assets[:, row], amounts[:, row] = 0, 0
@@ -55,7 +64,11 @@ class Positions:
                 assets[k, row], amounts[k, row] = asset + 1, amount
 
     def fill(self, collateral: tuple[Array, Floats], debt: tuple[Array, Floats]) -> None:
-        """All rows at once: assets and amounts, (C, N) and (D, N)."""
+        """All rows at once: assets and amounts, (C, N) and (D, N). ValueError where one is none."""
+        for assets, amounts in (collateral, debt):
+            if bad := np.argwhere((assets < 0) | ~((amounts >= 0) & (amounts < inf)))[:1].tolist():
+                k, row = bad[0]
+                raise ValueError(f"row {row} has {amounts[k, row]} of asset {assets[k, row]}")
         self._reach(max(int(side[0].max(initial=-1)) for side in (collateral, debt)))
         self._assets = [(side[0] + 1).astype(self._assets[0].dtype) for side in (collateral, debt)]
         self._amounts = [side[1].astype(np.float64) for side in (collateral, debt)]
@@ -90,17 +103,30 @@ class Positions:
         return partial(_ready, self.kind) if due and find_spec("numba") is not None else None
 
     def sums(self, powers: Floats, debts: Floats, *, compiled: bool | None = None) -> tuple[Floats, Floats]:
-        """(N,) each: what may be owed and what is owed, at these rates (A,). IndexError for an asset without a rate.
+        """(N,) each: what may be owed and what is owed, at these rates (A,). IndexError for an asset without a rate,
+        ValueError for a rate that is none; NaN says that the asset has no value.
 
         ``compiled``: None where that is ready.
         """
         if self._top >= min(len(powers), len(debts)):
             have = min(len(powers), len(debts))
             raise IndexError(f"a position names asset {self._top}, but there are rates for {have}")
+        self._judge(powers, debts)
         if compiled:
             _ready(self.kind)
         ready = MADE.work if self.kind in MADE.kinds and compiled is not False else None
         return (ready or _plain)(*self._sides(powers, debts))
+
+    def _judge(self, powers: Floats, debts: Floats) -> None:
+        bad = np.flatnonzero((powers < 0) | np.isinf(powers) | (debts < 0) | np.isinf(debts)).tolist()
+        if len(free := np.flatnonzero(debts == 0)):
+            owed = self._assets[1][:, : self.size][self._amounts[1][:, : self.size] > 0]
+            bad += (np.intersect1d(free + 1, owed) - 1).tolist()
+        if bad:
+            asset = bad[0]
+            raise ValueError(
+                f"asset {asset} has the rates {powers[asset]} and {debts[asset]}: no health follows from them"
+            )
 
     def _sides(self, powers: Floats, debts: Floats) -> Sides:
         """With the room beyond ``size`` too: compiled code is for arrays without gaps."""

@@ -121,15 +121,24 @@ def build(inputs: Inputs, rules: Rules, value: Value | None = None) -> Table:
     ``value``: None is ``portfolio.term``; another telling of the same.
     """
     i, at, size = inputs, inputs.rows, len(inputs.under)
-    for u in np.flatnonzero(~(i.prices > 0) & ~np.isnan(i.prices)):
+    for u in np.flatnonzero((~(i.prices > 0) | np.isinf(i.prices)) & ~np.isnan(i.prices)):
         raise ValueError(f"underlying {u} has price {i.prices[u]:g}: nothing can be valued at it")
+    if not np.isfinite(i.stretch).all():
+        u = np.flatnonzero(~np.isfinite(i.stretch))[0]
+        raise ValueError(f"the moves of underlying {u} are stretched by {i.stretch[u]:g}")
+    each = (i.strike, i.left, i.fixed, i.open, i.smile.atm, i.smile.skew, i.smile.curv, i.smile.rate)
+    known = np.isfinite(np.asarray(sum(each))[at])
+    if not known.all():  # clipped to a limit, it would not be seen later
+        wrong = np.flatnonzero(~known)
+        raise ValueError(f"{_name(i, int(at[wrong[0]]))} has a term or a smile that is no number")
     moves = np.array([rules.stretched(factor, np.inf).scenarios.spot for factor in i.stretch])
     t = (value or _valued)(i, rules, moves)
-    if not all(np.isfinite(x).all() for x in (t.worth, t.delta, t.gain)):
-        row = np.flatnonzero(~(np.isfinite(t.worth) & np.isfinite(t.delta) & np.isfinite(t.gain).all(axis=1)))[0]
+    sure = np.broadcast_to(np.asarray(t.confidence), t.worth.shape)
+    if not all(np.isfinite(x).all() for x in (t.worth, t.delta, t.gain, sure)):
+        row = np.flatnonzero(~np.isfinite(t.worth + t.delta + sure + t.gain.sum(axis=1)))[0]
         raise ValueError(f"{_name(i, int(at[row]))} has no finite value: price {i.prices[i.under[at[row]]]:g}")
-    each = (t.worth, t.gain, t.delta, 1.0 - np.asarray(t.confidence))
-    return Table(inputs, rules, moves, *(_spread(x, at, size) for x in each))
+    told = (t.worth, t.gain, t.delta, 1.0 - np.asarray(t.confidence))
+    return Table(inputs, rules, moves, *(_spread(x, at, size) for x in told))
 
 
 def _valued(i: Inputs, rules: Rules, moves: Floats) -> Term:
@@ -154,8 +163,9 @@ def _spread(values: Floats, at: NDArray[np.int64], size: int) -> Floats:
     return out
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is beyond float32 is refused below, in words
 def lanes(t: Table, lot: float) -> Lanes:
-    """``lot`` in contracts."""
+    """``lot`` in contracts. ValueError where a value is more than float32 holds."""
     r, s = t.rules, t.rules.scenarios
     width = -(-len(s.spot) // VECTOR) * VECTOR
     gain = np.zeros((len(t.worth), width), np.float32)

@@ -36,6 +36,7 @@ TODAY: Final = int(np.flatnonzero(LEVELS == 1.0)[0])
 VOLS: Final = (0.8, 1.0, 1.25, 1.5, 2.0)  # factors of the at-the-money vols in a breach surface
 STEPS: Final = 10  # of the exact search between two levels
 DAY: Final = 86_400 / YEAR
+STILL: Final = 1e-6  # a year; what a volatility of 0 counts as where accounts are put in order
 LOUDEST: Final = 3.0  # factor of the vols in a fall
 
 Judge = Callable[[View, Key, Moment], HealthReport]
@@ -126,7 +127,7 @@ def nearest(judge: Judge, columns: ColumnsPort, view: View, at: Moment, count: i
     if not plain.accounts:
         return []
     sigmas, moves = _main_sigmas(plain, State(view), at), plain.breaches()
-    near = np.fmin(*(np.abs(np.log(side)) for side in moves)) / sigmas
+    near = np.fmin(*(np.abs(np.log(side)) for side in moves)) / np.maximum(sigmas, STILL)
     rows = [int(i) for i in np.argsort(near, kind="stable")[:count] if np.isfinite(near[i])]
     loud = [(v, _louder(plain, v, columns, view, at, everything)) for v in VOLS]
     found = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from operator import attrgetter
+from typing import NamedTuple, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,10 @@ from keeper.protocols.options.plain import LOT
 from keeper.protocols.options.records import Series, State
 from keeper.protocols.options.shocks import Price, clamp_price
 from keeper.units import BPS, WAD
+
+P = ParamSpec("P")
+T = TypeVar("T")
+FEED, SMILE = (attrgetter(*(f.name for f in fields(kind))) for kind in (oracle.Feed, oracle.Smile))  # all there is
 
 
 class Collateral(NamedTuple):
@@ -37,7 +43,11 @@ def collaterals(state: State, version: int | None = None) -> Collaterals:
     version = state.version() if version is None else version
     counted = state.params(version).risk.assets if version else ()
     listed = zip(state.clearing().assets, counted, strict=False)
-    return tuple(Collateral(i, c.underlying, asset.unit) for i, (asset, c) in enumerate(listed) if i)
+    found = tuple(Collateral(i, c.underlying, asset.unit) for i, (asset, c) in enumerate(listed) if i)
+    for one in found:
+        if not one.unit > 0:
+            raise ValueError(f"asset {one.asset} has unit {one.unit}: nothing can be counted in it")
+    return found
 
 
 def units(amounts: Sequence[int], counted: Collaterals) -> Mapping[int, float]:
@@ -106,17 +116,23 @@ def listed(listing: Listing) -> Listed:
 
 
 def inputs(state: State, listing: Listing, at: Moment, mode: Price, params: RiskParams) -> Inputs:
-    """The market as the contract would see it at ``at``; series that it could not value are refused."""
-    held, quotes = listed(listing), [quote(state, u, at) for u in range(len(params.depths))]
+    """The market as the contract would see it at ``at``; series that it could not value are refused.
+
+    ValueError, naming the underlying and the expiry, where a feed or a smile is none.
+    """
+    held = listed(listing)
+    quotes = [_located(f"underlying {u}", _sound, state, u, at) for u in range(len(params.depths))]
     prices = [np.nan if q is None else clamp_price(q, mode, params) / WAD for q in quotes]
     prices += [np.nan] * (int(held.under.max(initial=0)) + 1 - len(prices))
-    terms = [term(state, u, expiry, quotes, at) for u, expiry in held.terms]
+    terms = [_located(f"expiry {e} of underlying {u}", term, state, u, e, quotes, at) for u, e in held.terms]
     each = np.array([t if isinstance(t, Term) else NOTHING for t in (*terms, NOTHING)])[held.term].T
     bad = {i: t for i, t in enumerate(terms) if isinstance(t, str)}
     lost = np.isin(held.term, list(bad))
     return Inputs(
         prices=np.array(prices, np.float64),
-        stretch=np.array([stretch(state, u, at, mode, params.stress_cap) for u in range(len(prices))]),
+        stretch=np.array(
+            [_located(f"underlying {u}", stretch, state, u, at, mode, params.stress_cap) for u in range(len(prices))]
+        ),
         under=held.under,
         is_call=held.is_call,
         strike=held.strike,
@@ -127,6 +143,26 @@ def inputs(state: State, listing: Listing, at: Moment, mode: Price, params: Risk
         rows=held.rows[~lost[held.rows]],
         refused={int(row): f"{held.series[int(row)].name}: {bad[int(held.term[row])]}" for row in np.flatnonzero(lost)},
     )
+
+
+def _located(what: str, ask: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+    try:
+        return ask(*args, **more)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
+def _sound(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
+    """``quote``, of a feed in which everything is a number."""
+    if feed := state.feed(underlying):
+        _numbers("its feed", FEED(feed))
+    return quote(state, underlying, at)
+
+
+def _numbers(what: str, values: Iterable[float]) -> None:
+    """One that is none makes their sum none; between integers it would pass for a limit, and not be seen."""
+    if not isfinite(sum(values)):
+        raise ValueError(f"{what} holds something that is no number")
 
 
 def term(state: State, u: int, expiry: int, quotes: Sequence[oracle.Prices | None], at: Moment) -> Term | str:
@@ -142,6 +178,7 @@ def term(state: State, u: int, expiry: int, quotes: Sequence[oracle.Prices | Non
         fixed, open_ = oracle.observed(feed, state.steps(u), expiry, at.timestamp, config)
     except LookupError as error:
         return f"its settlement average is not known: {error}"
+    _numbers("its smile", SMILE(smile))
     s = oracle.smile(smile, feed, at.timestamp, config)
     confidence = min(s.confidence, now.confidence) / BPS
     known = (float(expiry - at.timestamp), fixed / WAD, open_ / WAD)
@@ -158,7 +195,7 @@ def stretch(state: State, underlying: int, at: Moment, mode: Price, cap: int) ->
 
 
 def make_rules(p: RiskParams) -> portfolio.Rules:
-    """The parameter set in floats."""
+    """The parameter set in floats. ValueError, naming the parameter, where nothing can be reckoned with it."""
     s = p.scenarios
     scenarios = portfolio.Scenarios(
         np.array([x.spot for x in s]) / BPS,
@@ -166,7 +203,7 @@ def make_rules(p: RiskParams) -> portfolio.Rules:
         np.array([x.vol for x in s]) / BPS,
         np.array([x.weight for x in s]) / BPS,
     )
-    return portfolio.Rules(
+    made = portfolio.Rules(
         factor=(p.mm_factor / WAD, p.im_factor / WAD),
         floor_gross=(p.floor_gross_mm / WAD, p.floor_gross_im / WAD),
         floor_naked=p.floor_naked / WAD,
@@ -179,3 +216,20 @@ def make_rules(p: RiskParams) -> portfolio.Rules:
         haircuts=np.array([(a.haircut_mm / WAD, a.haircut_im / WAD) for a in p.assets]),
         scenarios=scenarios,
     )
+    _check(made, p.stress_cap)
+    return made
+
+
+def _check(r: portfolio.Rules, cap: float) -> None:
+    """Chains bound these; whoever builds a set by hand may not have."""
+    s, never_below_0 = r.scenarios, ("factor", "floor_gross", "floor_naked", "size", "doubt", "haircuts")
+    told = {name: np.asarray(getattr(r, name), np.float64) for name in (*never_below_0, "power", "nearest", "depths")}
+    told |= {"price move": s.spot, "vol move": s.vol, "weight": s.weight, "stress_cap": np.array(cap, np.float64)}
+    wrong = [name for name, values in told.items() if not np.isfinite(values).all()]
+    wrong += [name for name in (*never_below_0, "weight") if (told[name] < 0).any()]
+    if wrong:
+        raise ValueError(f"parameter {wrong[0]} of the set is {told[wrong[0]].tolist()}")
+    if not len(s.spot) or (s.spot <= -1).any():
+        raise ValueError(f"the scenarios of the set move prices by {s.spot.tolist()}: none, or all is lost")
+    if (r.depths <= 0).any():
+        raise ValueError(f"depth of underlying {int((r.depths <= 0).argmax())} is not above 0")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from keeper.errors import AdapterFault
 from keeper.protocols.options.plain import LONGEST, LOT, MOST, Ints, Plain
-from keeper.protocols.options.records import Account, leg
+from keeper.protocols.options.records import UNUSED, Account, leg
 
 WORD: Final = 32  # bytes
 HEAD: Final = 6  # words of an event beside legs and amounts
@@ -60,10 +60,15 @@ class Raw(NamedTuple):
         return int.from_bytes(self.words[at].astype(">u8").tobytes())
 
     def plain(self) -> tuple[Plain, NDArray[np.bool_]]:
-        """In columns, and which of the accounts are as plain as that; what is said of the others means nothing."""
+        """In columns, and which of the accounts are as plain as that; what is said of the others means nothing.
+
+        AdapterFault for a leg that is none: its bits would run into those of whose it is.
+        """
         owner = np.repeat(np.arange(len(self.legs)), self.legs)
         at = np.arange(len(owner)) + np.repeat(self.first - np.cumsum(self.legs) + self.legs, self.legs)
         legs, cash = self.words[at], self.words[self.cash]
+        if (legs[:, 0] & np.uint64(UNUSED)).any():
+            raise AdapterFault("an account has a leg that is of no series")
         lots, whole = _lots(legs[:, 2], legs[:, 3])
         top, change = cash[:, 2].view(np.int64), self.change.astype(np.int64)
         fits = (np.bincount(owner[~whole], minlength=len(self.legs)) == 0) & (self.legs <= MOST)

@@ -55,6 +55,7 @@ class Leg(NamedTuple):
     size: int  # contracts, wad, negative when short
 
 
+UNUSED: Final = 0xFF000000000000FE  # bits of the upper half of a series that no leg has set
 leg: Final = partial(tuple.__new__, Leg)  # ``leg((series, size))``: as ``Leg``, without its argument handling
 
 
@@ -219,7 +220,10 @@ class State:
         return cast("Breaker | None", self._one("breaker")) or Breaker()
 
     def config(self) -> Config:
-        return cast(Config, self._one("config"))
+        """LookupError before it is known."""
+        if (found := self._one("config")) is None:
+            raise LookupError("the oracle's configuration is not known")
+        return cast(Config, found)
 
     def version(self) -> int:
         return cast("int | None", self._one("current")) or 0
@@ -228,7 +232,10 @@ class State:
         return cast("Ramp | None", self._one("ramp")) or Ramp()
 
     def params(self, version: int) -> ParamSet:
-        return cast(ParamSet, self._one("params", version))
+        """LookupError for a version that is not known."""
+        if (found := self._one("params", version)) is None:
+            raise LookupError(f"parameter set {version} is not known")
+        return cast(ParamSet, found)
 
     def clearing(self) -> Clearing:
         return cast("Clearing | None", self._one("clearing")) or Clearing()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from keeper.margin.scan.blocks import WIDTHS, Blocks, Segment, grown
 from keeper.protocols.options.listing import WORD, Listing
 from keeper.protocols.options.plain import LONGEST, LOT, Counted, Ints, Plain, Segments
-from keeper.protocols.options.records import Account, Leg, leg
+from keeper.protocols.options.records import UNUSED, Account, Leg, leg
 from keeper.units import WAD, clamp
 
 HUGE: Final = 1e12  # lots
@@ -113,9 +113,13 @@ class Store:
         return [(self.first, row), *self._beyond.get(row, ())]
 
     def put(self, account: int, record: Account | None, units: Mapping[int, float]) -> int:
-        """Write one account over what it was; None is gone. ``units``: collateral by underlying, in lots. Its row."""
-        row = self._row(account)
+        """Write one account over what it was; None is gone. ``units``: collateral by underlying, in lots. Its row.
+
+        ValueError, and nothing written, for a record that is none: it would compare as healthy.
+        """
         record = record or GONE
+        _judge(account, record)
+        row = self._row(account)
         whole, high = all(_fits(size) for _, size in record.legs), record.cash // WORD
         if whole and record.change_id < LONGEST and abs(high) < LONGEST and self.known(record.index):
             self._odd.pop(row, None)
@@ -331,6 +335,19 @@ class Store:
 def _key(account: int) -> bytes:
     """20 bytes for the first account of an owner, 32 for its sub-accounts."""
     return account.to_bytes(20 if account >> 160 == 0 else 32)
+
+
+def _judge(account: int, record: Account) -> None:
+    """ValueError unless it is made of integers, of which one that is none would spoil the sum, and of legs."""
+    words, sizes = 0, 0
+    for series, size in record.legs:
+        words |= series
+        sizes += size
+    total = record.cash + record.index + record.change_id + sum(record.collateral) + sizes
+    if type(total) is not int or record.index <= 0:
+        raise ValueError(f"account 0x{account:x} holds something that is no whole number, or has no loss index")
+    if words >> 64 & UNUSED:
+        raise ValueError(f"account 0x{account:x} has a leg that is of no series")
 
 
 def _held(blocks: Blocks, owner: Ints, at: Ints) -> tuple[Ints, NDArray[Any], NDArray[Any]]:
