@@ -294,7 +294,7 @@ class _Assembly:
         if isinstance(self.mode, Dry):
             return await answered(lambda: self._operator(node), self._patience)
         desk = _desk(self.desks)
-        worths = [worth for adapter, _ in self.desks if (worth := getattr(adapter, "worth", None))]
+        worths = [worth for adapter, _ in self.desks for worth in getattr(adapter, "worths", ())]
         self.arming.unlock(chain_id, desk, worths)
         if desk is not None:
             asked = owner(desk)

@@ -20,4 +20,4 @@ class Quote:
             return None
         if opportunity.net < self.min_profit:
             return Skip(opportunity, Reason.BELOW_MIN_PROFIT)
-        return Liquidate(opportunity, floor=0)
+        return Liquidate(opportunity, floor=opportunity.costs.total + self.min_profit // 2)

@@ -12,7 +12,8 @@ from keeper.units import Money, Share, wad
 class Sealed:
     """In a sealed stage every winner pays his own bid, so a bid asks for the costs, ``min_profit`` and a ``shade``.
 
-    Opened is every bid unless filling it would by now lose more than the bond.
+    Opened is every bid unless filling it would by now lose more than the bond. Whoever comes first has it filled; we do
+    when it pays, on condition that it brings the costs and half of what it was to bring beyond them.
     """
 
     min_profit: Money = wad(25)  # US dollars
@@ -25,7 +26,7 @@ class Sealed:
         if opportunity.kind is Kind.REVEAL:
             return self._reveal(opportunity)
         if opportunity.kind is Kind.AWARD:
-            return Bid(opportunity, floor=0)
+            return self._award(opportunity)
         return None
 
     def _commit(self, o: Opportunity) -> Decision:
@@ -36,3 +37,6 @@ class Sealed:
     def _reveal(self, o: Opportunity) -> Decision:
         worth = o.net > -o.evidence["bond"]
         return Bid(o, floor=0) if worth else Skip(o, Reason.BELOW_MIN_PROFIT)
+
+    def _award(self, o: Opportunity) -> Decision:
+        return Bid(o, floor=o.costs.total + o.net // 2) if o.net > 0 else Skip(o, Reason.BELOW_MIN_PROFIT)

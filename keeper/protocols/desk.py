@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple, Protocol
@@ -105,12 +105,36 @@ class Held(NamedTuple):
     gain: int | None  # US dollars (wad) at least; None: it buys nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """Where a protocol says in US dollars (wad) what we have in it, and which of its calls must make that more."""
+class Worth(Protocol):
+    """What some calls of a protocol must bring, as far as the bytes hold the chain to it."""
 
-    buys: frozenset[bytes]  # selectors
+    @property
+    def buys(self) -> frozenset[bytes]:
+        """Selectors."""
+        ...
+
+    def gain(self, calls: Sequence[tuple[Address, bytes]], floors: Sequence[Floor]) -> int:
+        """US dollars (wad) that a ``run`` of these brings at least. ValueError when nothing holds it to any."""
+        ...
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Implements ``Worth`` where the protocol itself says in US dollars (wad) what we have in it."""
+
+    buys: frozenset[bytes]
     proof: Call
+
+    def gain(self, calls: Sequence[tuple[Address, bytes]], floors: Sequence[Floor]) -> int:
+        return least(floors, self.proof)
+
+
+def least(floors: Sequence[Floor], proof: Call) -> int:
+    """By which a number must rise: all floors hold, so the highest counts. ValueError when there is none."""
+    found = [floor.least for floor in floors if floor.proof == proof]
+    if not found:
+        raise ValueError("it buys, and nothing says what that must bring")
+    return max(found)
 
 
 def terms(data: bytes, worths: Iterable[Worth] = ()) -> Held:
@@ -130,15 +154,8 @@ def terms(data: bytes, worths: Iterable[Worth] = ()) -> Held:
     if left := [target for (target, _), amount in approved.items() if amount]:
         raise ValueError(f"an approval of 0x{left[0].hex()} would be left standing")
     bought = {call[:4] for _, call in calls}
-    gains = [_gain(floors, worth) for worth in worths if worth.buys & bought]
+    gains = [worth.gain(calls, floors) for worth in worths if worth.buys & bought]
     return Held(deadline, min(gains, default=None))
-
-
-def _gain(floors: Iterable[Floor], worth: Worth) -> int:
-    held = [floor.least for floor in floors if floor.proof == worth.proof]
-    if not held:
-        raise ValueError("it buys, and nothing says what that must bring")
-    return max(held)
 
 
 def _ran(data: bytes) -> tuple[list[tuple[Address, bytes]], list[Floor], int]:

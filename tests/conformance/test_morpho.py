@@ -14,7 +14,7 @@ from eth_utils.abi import event_abi_to_log_topic, function_signature_to_4byte_se
 from keeper.errors import AdapterFault, Reverted
 from keeper.model import Liquidate, Opportunity, Reason
 from keeper.protocols.conformance import CARDS, Book, Card, follow, moment
-from keeper.protocols.morpho_blue import adapter, offers
+from keeper.protocols.morpho_blue import adapter, offers, terms
 from keeper.protocols.morpho_blue.events import HANDLERS
 from keeper.protocols.morpho_blue.maths import ORACLE_PRICE_SCALE, Irm, accrue
 from keeper.protocols.morpho_blue.records import Position, market_key, position_key
@@ -269,9 +269,9 @@ def test_every_event_of_the_package_is_handled_or_known_to_move_no_record(artifa
     ("selector", "signature"),
     [
         (adapter.PRICE, "price()"),
-        (adapter.BALANCE_OF, "balanceOf(address)"),
-        (adapter.APPROVE, "approve(address,uint256)"),
-        (adapter.LIQUIDATE, f"liquidate({PARAMS},address,uint256,uint256,bytes)"),
+        (terms.BALANCE_OF, "balanceOf(address)"),
+        (terms.APPROVE, "approve(address,uint256)"),
+        (terms.LIQUIDATE, f"liquidate({PARAMS},address,uint256,uint256,bytes)"),
     ],
 )
 def test_selector(selector: bytes, signature: str) -> None:

@@ -18,7 +18,8 @@ from keeper.model import Address, Call, Liquidate
 from keeper.protocols.abi import load
 from keeper.protocols.conformance import follow
 from keeper.protocols.desk import APPROVE, through
-from keeper.protocols.morpho_blue.adapter import LIQUIDATE, MorphoBlue
+from keeper.protocols.morpho_blue.adapter import MorphoBlue
+from keeper.protocols.morpho_blue.terms import LIQUIDATE
 from keeper.simulation.node import Anvil
 from tests.conformance.morpho_harness import call_data, compiled
 from tests.conformance.morpho_life import Tx
@@ -150,6 +151,19 @@ def test_a_token_that_keeps_some_for_itself_is_not_bought(shop: Shop) -> None:
 def test_a_price_that_moved_so_that_fewer_units_are_seized_is_not_taken(shop: Shop) -> None:
     shop.world.set_price(shop.venue, shop.world.price(shop.venue) * 1005 // 1000)
     assert shop.offer.plan.repaid_shares  # shares are named: how much is seized is the oracle's word
+    assert shop.tried() == "BelowFloor"
+
+
+@pytest.mark.fault("T41", "A08")
+def test_a_price_that_fell_so_far_that_too_little_is_gained_is_not_taken(shop: Shop) -> None:
+    """All collateral for so little that the incentive on it is not what the decision asks for."""
+    world, venue = shop.world, shop.venue
+    world.set_price(venue, world.price(venue) * 80 // 100)
+    follow(world, book := world.book())
+    [shop.offer] = [one for one in world.offers(book) if one.refusal is None]
+    assert shop.offer.plan.seized  # the collateral is named, so nothing else bounds its price from below
+    assert shop.tried() == ""
+    world.set_price(venue, world.price(venue) * 85 // 100)
     assert shop.tried() == "BelowFloor"
 
 

@@ -21,7 +21,6 @@ from keeper.model import (
 from keeper.protocols import words
 from keeper.protocols.abi import load
 from keeper.protocols.morpho_blue import offers
-from keeper.protocols.morpho_blue.adapter import APPROVE
 from keeper.protocols.morpho_blue.maths import Totals
 from keeper.protocols.morpho_blue.offers import Plan
 from keeper.protocols.morpho_blue.records import (
@@ -32,6 +31,7 @@ from keeper.protocols.morpho_blue.records import (
     position_key,
 )
 from keeper.protocols.morpho_blue.settings import NO_IRM, Token
+from keeper.protocols.morpho_blue.terms import APPROVE
 from keeper.units import WAD
 from tests.unit.morpho_shelf import (
     ADAPTER,

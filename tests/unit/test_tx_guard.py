@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keeper.errors import Broken
 from keeper.model import Call, Floor, Reason
 from keeper.protocols.abi import load
-from keeper.protocols.desk import APPROVE, Worth, _ran, terms, through
+from keeper.protocols.desk import APPROVE, Counted, _ran, terms, through
 from keeper.tx import rlp as mine
 from keeper.tx.budget import Budget
 from keeper.tx.guard import APPROVALS, Forbidden, Guard, read
@@ -213,7 +213,7 @@ def test_what_is_run_is_read_as_the_general_decoder_reads_it(
 
 LEAST = 5 * 10**18  # US dollars, wad
 PROOF = Call(b"\x77" * 20, b"our equity")
-WORTH = Worth(frozenset(ENCODE[name](1)[:4] for name in ("bid", "takeover")), PROOF)
+WORTH = Counted(frozenset(ENCODE[name](1)[:4] for name in ("bid", "takeover")), PROOF)
 
 
 def bought(name: str, *floors: Floor) -> bytes:

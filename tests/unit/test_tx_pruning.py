@@ -164,12 +164,18 @@ def forged(lines: list[str]) -> list[str]:
     ]
 
 
+def relinked(lines: list[str]) -> list[str]:
+    """What was said stays, what it is linked to does not."""
+    return [*lines[:2], json.dumps({**json.loads(lines[2]), "link": "00" * 32}) + "\n", *lines[3:]]
+
+
 @pytest.mark.fault("X05", "C15")
 @pytest.mark.parametrize(
     "harm",
     [
         Path.unlink,
         edited(forged),
+        edited(relinked),
         edited(lambda lines: lines[1:]),
         edited(lambda lines: lines[:-1]),
         edited(lambda lines: [*lines[:2], *lines[3:]]),

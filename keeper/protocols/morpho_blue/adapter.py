@@ -37,7 +37,7 @@ from keeper.model import (
 )
 from keeper.ports import Columns, View
 from keeper.protocols import words
-from keeper.protocols.desk import reason
+from keeper.protocols.desk import Worth, reason
 from keeper.protocols.morpho_blue import events, maths, offers
 from keeper.protocols.morpho_blue.offers import Plan
 from keeper.protocols.morpho_blue.records import (
@@ -53,12 +53,10 @@ from keeper.protocols.morpho_blue.records import (
 )
 from keeper.protocols.morpho_blue.screen import Screen
 from keeper.protocols.morpho_blue.settings import Settings
+from keeper.protocols.morpho_blue.terms import APPROVE, BALANCE_OF, LIQUIDATE, Incentive, balance
 from keeper.protocols.morpho_blue.valuation import unserved, value
 
 PRICE: Final = bytes.fromhex("a035b1fe")  # price()
-BALANCE_OF: Final = bytes.fromhex("70a08231")  # balanceOf(address)
-APPROVE: Final = bytes.fromhex("095ea7b3")  # approve(address,uint256)
-LIQUIDATE: Final = bytes.fromhex("d8eabcb8")  # liquidate(MarketParams,address,uint256,uint256,bytes)
 
 REVERTS: Final[Mapping[bytes, Reason]] = {
     words.error("position is healthy"): Reason.NOT_UNDERWATER,
@@ -188,16 +186,22 @@ class MorphoBlue:
         limit = offers.limit(self.settings, plan, decision.floor)
         return (self._approve(plan, limit), self._liquidate(plan), self._approve(plan, 0))
 
+    @property
+    def worths(self) -> tuple[Worth, ...]:
+        return (Incentive(self.settings),)
+
     def floors(self, decision: Decision) -> tuple[Floor, ...]:
-        """So much collateral arrives that the decision's floor is left at the price it was decided at.
+        """So much collateral arrives that the decision's floor is left at the price it was decided at; and so much is
+        repaid that it is left at whatever price it is carried out at, by Morpho's own incentive.
 
         What a token keeps for itself on the way, or a price that moved, makes it less, and nothing is done.
         """
         plan = decision.opportunity.plan
         if not isinstance(decision, Liquidate) or not isinstance(plan, Plan):
             return ()
-        least = offers.least(self.settings, decision.opportunity, decision.floor)
-        return (Floor(Call(plan.params.collateral, self._balance_of), least),)
+        asked = (self.settings, decision.opportunity, decision.floor)
+        arrived = Floor(Call(plan.params.collateral, self._balance_of), offers.least(*asked))
+        return arrived, Floor(balance(plan.params.loan, self.settings.morpho), offers.least_repaid(*asked))
 
     def _approve(self, plan: Plan, assets: int) -> Call:
         return Call(plan.params.loan, APPROVE + words.pack(self.settings.morpho, assets))

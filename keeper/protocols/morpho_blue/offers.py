@@ -10,7 +10,7 @@ from typing import Final
 from keeper.errors import AdapterFault
 from keeper.model import Address, Costs, Fact, Key, Kind, Moment, Needs, Opportunity, Realised, Reason
 from keeper.ports import View
-from keeper.protocols.morpho_blue import maths
+from keeper.protocols.morpho_blue import maths, terms
 from keeper.protocols.morpho_blue.events import LIQUIDATED
 from keeper.protocols.morpho_blue.maths import Liquidation
 from keeper.protocols.morpho_blue.records import (
@@ -170,10 +170,19 @@ def limit(settings: Settings, plan: Plan, floor: int) -> int:
 
 
 def least(settings: Settings, opportunity: Opportunity, floor: int) -> int:
-    """Collateral units, rounded up: what is repaid and ``floor`` (US dollars, wad), at the price it was decided at."""
+    """Collateral units: all that is seized, where it is named; else, rounded up, what is repaid and ``floor``
+    (US dollars, wad), at the price it was decided at."""
     said, token = opportunity.evidence, settings.tokens[opportunity.plan.params.loan]
     wanted = mul_up(said["repaid"] + token.assets(floor), maths.ORACLE_PRICE_SCALE, said["price"])
-    return min(wanted, said["seized"])
+    return opportunity.plan.seized or min(wanted, said["seized"])
+
+
+def least_repaid(settings: Settings, opportunity: Opportunity, floor: int) -> int:
+    """Loan assets that leave ``floor`` (US dollars, wad) at whatever price; no more than would be repaid now."""
+    plan, most = opportunity.plan, opportunity.evidence["repaid"]
+    share = terms.arrives(least(settings, opportunity, floor), plan.seized)
+    wanted = terms.least_repaid(settings.tokens[plan.params.loan].assets(floor), plan.params.lltv, share)
+    return most if wanted is None else min(wanted, most)
 
 
 def realised(settings: Settings, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:

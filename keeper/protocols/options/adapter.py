@@ -39,7 +39,7 @@ from keeper.model import (
     Wait,
 )
 from keeper.ports import View
-from keeper.protocols.desk import Worth, reason
+from keeper.protocols.desk import Counted, Worth, reason
 from keeper.protocols.options import book, coming, duties, offers, packed, quotes, sealed, stages
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.changes import Handler
@@ -259,17 +259,27 @@ class Options:
         return (Call(c.liquidator, data), *swaps)
 
     @cached_property
-    def worth(self) -> Worth:
-        """Equity of our own account at the bid price; one scenario will do, for none of them has a say in it."""
-        functions = CONTRACTS["Liquidator"].functions
-        proof = Call(self.settings.contracts.clearing, _encode("Clearing", "healthAt", self.settings.account, BID, 0))
-        return Worth(frozenset(functions[name].selector for name in ("bid", "takeover")), proof)
+    def _equity(self) -> Call:
+        """Of our own account at the bid price; one scenario will do, for none of them has a say in it."""
+        return Call(self.settings.contracts.clearing, _encode("Clearing", "healthAt", self.settings.account, BID, 0))
+
+    @cached_property
+    def worths(self) -> tuple[Worth, ...]:
+        """A commitment and its opening are not among them: they buy nothing, and anybody may have them filled."""
+        buys = ("Liquidator", "bid"), ("Liquidator", "takeover"), ("Quotes", "cover"), ("Sealed", "award")
+        selectors = frozenset(CONTRACTS[contract].functions[name].selector for contract, name in buys)
+        return (Counted(selectors, self._equity),)
 
     def floors(self, decision: Decision) -> tuple[Floor, ...]:
-        """A purchase must add to our equity what the decision asks for, at the prices of the block it is mined in."""
-        if isinstance(decision, Bid | Liquidate) and decision.opportunity.kind in (Kind.BID, Kind.TAKEOVER):
-            return (Floor(self.worth.proof, decision.floor - GRAIN),)
-        return ()
+        """A purchase must add to our equity what the decision asks for, at the prices of the block it is mined in.
+
+        Less what the contract charges for the delta: that is one of the costs which the decision asks for. And the bond
+        that comes back with an award, which is no gain.
+        """
+        o = decision.opportunity
+        if not isinstance(decision, Bid | Liquidate) or o.kind not in (*BUYS, Kind.QUOTE):
+            return ()
+        return (Floor(self._equity, decision.floor - o.costs.slippage + o.plan.bond - GRAIN),)
 
     def _commitment(self, decision: Decision, plan: Plan) -> Call:
         """The lowest discount that brings what the strategy wants, hidden."""

@@ -249,6 +249,13 @@ class Desk:
 
     def bid_gas(self, pf: Portfolio, swaps: int) -> int:
         """Units a bid takes: legs moved, initial margin over own and bought legs, own equity before and after."""
-        together = len({leg.series for leg in (*pf.legs, *self.own.legs)})
-        read = FLOOR + FLOOR_LEG * (len(self.own.legs) + together)
-        return BID + MOVED_LEG * len(pf.legs) + MARGIN_LEG * together + SWAP * swaps + read
+        together = self._together(pf)
+        return BID + MOVED_LEG * len(pf.legs) + MARGIN_LEG * together + SWAP * swaps + self.floor_gas(pf)
+
+    def floor_gas(self, pf: Portfolio) -> int:
+        """Units that it takes to read our own equity before and after ``pf`` has become ours."""
+        return FLOOR + FLOOR_LEG * (len(self.own.legs) + self._together(pf))
+
+    def _together(self, pf: Portfolio) -> int:
+        """Series in it and in our own account."""
+        return len({leg.series for leg in (*pf.legs, *self.own.legs)})

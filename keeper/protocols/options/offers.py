@@ -39,6 +39,7 @@ class Plan:
     terms: Terms | None = None  # of a sealed bid
     bought: Portfolio | None = None  # what a quote adds to the own account
     flagged_at: int = 0  # of the auction it is for
+    bond: int = 0  # usd, comes back with an award
 
 
 def opportunity_id(kind: Kind, account: int, *state: int) -> bytes:

@@ -71,7 +71,7 @@ def _opportunity(desk: Desk, s: Sale, q: Quote) -> Opportunity:
     sold = Portfolio(q.value + q.excess, tuple(leg._replace(size=-leg.size) for leg in q.package))
     after: Health = desk.market(Price.INITIAL).assess(merge(desk.own, sold))
     swaps = desk.hedges([new - old for new, old in zip(after.deltas, desk.health.deltas, strict=True)])
-    gas = desk.commit_gas(s.pf) + COMMIT + SWAP * len(swaps)
+    gas = desk.commit_gas(s.pf) + COMMIT + desk.floor_gas(sold) + SWAP * len(swaps)
     words = [leg.series << 128 | leg.size for leg in q.package]
     args = (s.account, desk.settings.account, words, q.value + q.excess, change_id)
     return Opportunity(

@@ -98,5 +98,5 @@ def _award(desk: Desk, s: Sale, mine: SealedBid) -> Opportunity:
     fraction = min(mine.most, offer.fmax)
     after = desk.with_slice(s.pf, fraction, offer, s.impact(desk, fraction))
     made = offered(desk, s, Kind.AWARD, offer, fraction, desk.at.timestamp, s.refusal, after)
-    plan = replace(made.plan, steps=(("Sealed", "award", (s.account,)),))
+    plan = replace(made.plan, steps=(("Sealed", "award", (s.account,)),), bond=mine.bond)
     return replace(made, plan=plan, costs=made.costs if s.refusal is None else Costs())
