@@ -51,11 +51,12 @@ def _leg(market: Market, leg: Leg, at: int) -> Gains:
     ln = ln_wad(max(1, t.forward * WAD // k))
     w = sigma(t, ln) * t.root_t // WAD
     _, n1 = value(True, t.forward, k, ln, w)
-    move = t.forwards[at] - t.forward
+    there = t.shocked(at)
+    move = there.forward - t.forward
     delta, gamma, vega = (n1 if is_call else n1 - ONE) * move >> SCALE, 0, 0
     if w >= MIN_W:
         phi = density(ln, w)
-        shocked = max(0, w * t.factors[at] // WAD + t.addends[at])
+        shocked = max(0, w * there.factor // WAD + there.addend)
         gamma = div_trunc(div_trunc(div_trunc(phi * move, t.forward) * move, w), 2)
         vega = div_trunc(div_trunc(phi * (shocked - w), WAD) * t.forward, WAD)
     n = div_trunc(leg.size * t.discount, WAD)

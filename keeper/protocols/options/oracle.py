@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from keeper.protocols.options.maths import exp_wad, growth, ln_wad, sqrt
@@ -242,13 +243,19 @@ def ewma(mean: int, price: int, dt: int, t: int) -> int:
     """``Oracle.ewma``: mean a + price (1 - a), a = exp(-dt / t), rounded down."""
     if mean == price:
         return mean
-    a = exp_wad(-(dt * WAD // t))
+    a = _left(dt, t)
     return (mean * a + price * (WAD - a)) // WAD
 
 
 def decay(x: int, dt: int, t: int) -> int:
     """x exp(-dt / t), rounded down."""
-    return x * exp_wad(-(dt * WAD // t)) // WAD
+    return x * _left(dt, t) // WAD
+
+
+@lru_cache(maxsize=1 << 12)
+def _left(dt: int, t: int) -> int:
+    """exp(-dt / t), wad; smiles and marks of one age ask for the same."""
+    return exp_wad(-(dt * WAD // t))
 
 
 def _root(variance: int) -> int:

@@ -14,12 +14,13 @@ from weakref import WeakKeyDictionary
 
 from keeper.ports import View
 from keeper.protocols.options import oracle
-from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt, value
-from keeper.protocols.options.normal import ONE, SCALE
-from keeper.protocols.options.params import RiskParams, Shock
+from keeper.protocols.options.maths import exp_wad, sqrt
+from keeper.protocols.options.normal import SCALE
+from keeper.protocols.options.params import RiskParams
 from keeper.protocols.options.records import Account, Clearing, Leg, State, series_of
-from keeper.protocols.options.shocks import Move, Term, clamp_price, sigma, stretched, vol_slope
+from keeper.protocols.options.shocks import Moves, Term, clamp_price
 from keeper.protocols.options.shocks import Price as Price
+from keeper.protocols.options.valued import Valued, likely, valued
 from keeper.units import BPS, WAD, YEAR, div_trunc, mul_down, mul_up
 
 ALL: Final = None  # every scenario
@@ -80,14 +81,6 @@ class Components(NamedTuple):
     worst: int
 
 
-class Valued(NamedTuple):
-    """One series in every scenario, undiscounted."""
-
-    now: int  # wad
-    delta: int  # times 2^54, per unit of the underlying, before ``open``
-    gains: tuple[int, ...]  # wad, change in each scenario
-
-
 @dataclass(slots=True)
 class _Book:
     """Sums over the legs of one underlying; see ``Risk.Book``."""
@@ -112,7 +105,7 @@ class Market:
     now: int
     mode: Price
     _prices: dict[int, tuple[int, oracle.Prices]] = field(default_factory=dict)
-    _moves: dict[int, tuple[Move, ...]] = field(default_factory=dict)
+    _moves: dict[int, Moves] = field(default_factory=dict)
     _terms: dict[tuple[int, int], Term] = field(default_factory=dict)
     _values: dict[int, Valued] = field(default_factory=dict)
     _usual: Market | None = None
@@ -150,14 +143,13 @@ class Market:
         rest = price * open_ // WAD
         forward = (fixed + rest) * WAD // discount
         moving = rest * WAD // (fixed + rest) if fixed else WAD
-        shocks = self._shocks(self.moves(underlying), forward, moving, root_t, left)
-        return Term(forward, discount, open_, root_t, smile, min(quote.confidence, smile.confidence), *shocks)
+        confidence, moves = min(quote.confidence, smile.confidence), self.moves(underlying)
+        return Term(forward, discount, open_, root_t, left, moving, smile, confidence, self.params, moves)
 
-    def moves(self, underlying: int) -> tuple[Move, ...]:
+    def moves(self, underlying: int) -> Moves:
         """The price move of each scenario, stretched by what volatility asks for."""
         if underlying not in self._moves:
-            factor = self._stretch(underlying)
-            self._moves[underlying] = tuple(stretched(s, factor) for s in self.params.scenarios)
+            self._moves[underlying] = Moves(self.params.scenarios, self._stretch(underlying))
         return self._moves[underlying]
 
     def _stretch(self, underlying: int) -> int:
@@ -178,37 +170,11 @@ class Market:
             self._usual = Market(self.state, self.params, self.now, Price.BID)
         return self._usual
 
-    def _shocks(
-        self, moves: Sequence[Move], forward: int, moving: int, root_t: int, left: int
-    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        slope = vol_slope(self.params, left)
-        forwards, lns, factors, addends = [], [], [], []
-        for s, m in zip(self.params.scenarios, moves, strict=True):
-            move = div_trunc(m.by * moving, WAD)
-            forwards.append(forward * (WAD + move) // WAD)
-            lns.append(m.ln if moving == WAD else ln_wad(WAD + move))
-            vol = s.vol * 10**14
-            scaled = {Shock.TERM: div_trunc(vol * slope, WAD), Shock.RELATIVE: vol}.get(s.kind, 0)
-            factors.append(max(0, WAD + scaled))
-            addends.append(div_trunc(vol * root_t, WAD) if s.kind == Shock.ABSOLUTE else 0)
-        return tuple(forwards), tuple(lns), tuple(factors), tuple(addends)
-
     def value(self, series: int) -> Valued:
         if series not in self._values:
-            self._values[series] = self._value(series)
+            underlying, expiry, is_call, k = series_of(series)
+            self._values[series] = valued(self.term(underlying, expiry), is_call, k)
         return self._values[series]
-
-    def _value(self, series: int) -> Valued:
-        underlying, expiry, is_call, k = series_of(series)
-        t = self.term(underlying, expiry)
-        ln = ln_wad(max(1, t.forward * WAD // k))
-        w = sigma(t, ln) * t.root_t // WAD
-        now, n1 = value(is_call, t.forward, k, ln, w)
-        gains = tuple(
-            value(is_call, forward, k, ln + shift, max(0, w * factor // WAD + addend))[0] - now
-            for forward, shift, factor, addend in zip(t.forwards, t.lns, t.factors, t.addends, strict=True)
-        )
-        return Valued(now, n1 if is_call else n1 - ONE, gains)
 
     # ── health ──
 
@@ -227,7 +193,9 @@ class Market:
             return False
         held = [u for u in range(len(self.params.depths)) if self.state.feed(u)]
         try:
-            return all(self._price(u) == other._price(u) and self.moves(u) == other.moves(u) for u in held)
+            return all(
+                self._price(u) == other._price(u) and self.moves(u).factor == other.moves(u).factor for u in held
+            )
         except (ArithmeticError, LookupError, ValueError):  # whoever holds it will hear of it
             return False
 
@@ -248,11 +216,12 @@ class Market:
                 exposures.append(0)
                 continue
             price, quote = self._price(u)
-            scenarios = range(len(self.params.scenarios)) if named is ALL else (named >> 8 * u & 0xFF,)
-            book = self._revalue(legs, scenarios)
             value_ = mul_down(units, price)
+            scenarios = self._likely(u, legs, value_) if named is ALL else (named >> 8 * u & 0xFF,)
+            book = self._revalue(legs, scenarios)
             equity += book.worth + value_
             lost, at = self._loss(book, self.moves(u), value_, scenarios)
+            at = at if named is ALL else scenarios[0]
             size = self._size(u, reach(book, units), price)
             both = size + self._shared(book, price)
             shorts = mul_up(book.shorts, price)
@@ -267,6 +236,12 @@ class Market:
             im = max(im, self.usual.assess(pf, named).mm)  # wider moves are not worse for every book
         sums = (equity, mm, im, convex, loss, worst, used, clamped, stale)
         return Health(*sums, exposures=tuple(exposures), deltas=tuple(deltas))
+
+    def _likely(self, u: int, legs: Sequence[Leg], collateral: int) -> Sequence[int]:
+        """Scenarios of which one is the worst; the others need not be told exactly."""
+        if not legs:
+            return range(len(self.params.scenarios))
+        return likely([(leg, self.value(leg.series)) for leg in legs], collateral, self.moves(u).factor)
 
     def loss(self, pf: Portfolio, underlying: int, scenario: int) -> int:
         """The weighted loss of one underlying in one scenario, usd."""
@@ -288,8 +263,7 @@ class Market:
             for series, n in group:
                 v = self.value(series)
                 worth += n * v.now // WAD
-                gains = v.gains if len(gained) == len(v.gains) else [v.gains[s] for s in scenarios]
-                gained = [g + n * gain // WAD for g, gain in zip(gained, gains, strict=True)]
+                gained = [g + n * v.gain(s) // WAD for g, s in zip(gained, scenarios, strict=True)]
                 b.delta += div_trunc((n * v.delta >> SCALE) * t.open, WAD)
                 b.shorts += max(0, -n)
                 b.doubt += abs(n) * (BPS - t.confidence) // BPS
@@ -300,13 +274,13 @@ class Market:
             b.least, b.most = min(b.least, b.delta), max(b.most, b.delta)
         return b
 
-    def _loss(self, b: _Book, moves: Sequence[Move], collateral: int, scenarios: Sequence[int]) -> tuple[int, int]:
+    def _loss(self, b: _Book, moves: Moves, collateral: int, scenarios: Sequence[int]) -> tuple[int, int]:
         """(worst weighted loss, its scenario)."""
         lost = self._weighted(b, moves, collateral, scenarios)
-        loss = max(0, *lost)
-        return loss, scenarios[lost.index(loss)] if loss else 0 if len(scenarios) > 1 else scenarios[0]
+        loss = max([0, *lost])
+        return loss, scenarios[lost.index(loss)] if loss else 0
 
-    def _weighted(self, b: _Book, moves: Sequence[Move], collateral: int, scenarios: Sequence[int]) -> list[int]:
+    def _weighted(self, b: _Book, moves: Moves, collateral: int, scenarios: Sequence[int]) -> list[int]:
         """What each scenario loses; negative what it gains."""
         lost = []
         for pnl, index in zip(b.carried, scenarios, strict=True):

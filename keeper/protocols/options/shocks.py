@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
 from keeper.protocols.options import oracle
 from keeper.protocols.options.maths import exp_wad, ln_wad
-from keeper.protocols.options.params import RiskParams, Scenario
+from keeper.protocols.options.params import RiskParams, Scenario, Shock
 from keeper.units import WAD, clamp, div_trunc
 
 SIGMA_MIN: Final = WAD // 20
@@ -30,19 +32,69 @@ class Move(NamedTuple):
     ln: int
 
 
-class Term(NamedTuple):
-    """What all series of one expiry share; see ``Risk.Term``."""
+@dataclass(slots=True)
+class Moves:
+    """Those of all scenarios, stretched by ``factor`` (wad); each is worked out when it is asked for."""
+
+    scenarios: Sequence[Scenario]
+    factor: int
+    _made: dict[int, Move] = field(default_factory=dict)
+
+    def __getitem__(self, scenario: int) -> Move:
+        found = self._made.get(scenario)
+        if found is None:
+            found = self._made[scenario] = stretched(self.scenarios[scenario], self.factor)
+        return found
+
+
+class Shocked(NamedTuple):
+    """One scenario as the series of one expiry meet it, wad."""
+
+    forward: int
+    ln: int  # of the forward's move
+    factor: int  # of total volatility
+    addend: int  # to it
+
+
+@dataclass(slots=True)
+class Term:
+    """What all series of one expiry share; see ``Risk.Term``. Scenarios are worked out when they are asked for."""
 
     forward: int
     discount: int
     open: int
     root_t: int
+    left: int  # seconds
+    moving: int  # share of the forward that the price still moves
     smile: oracle.SmileNow
     confidence: int
-    forwards: tuple[int, ...]
-    lns: tuple[int, ...]
-    factors: tuple[int, ...]
-    addends: tuple[int, ...]
+    params: RiskParams
+    moves: Moves
+    _slope: int | None = None
+    _shocked: dict[int, Shocked] = field(default_factory=dict)
+
+    @property
+    def slope(self) -> int:
+        if self._slope is None:
+            self._slope = vol_slope(self.params, self.left)
+        return self._slope
+
+    def shocked(self, scenario: int) -> Shocked:
+        found = self._shocked.get(scenario)
+        if found is None:
+            found = self._shocked[scenario] = self._shock(scenario)
+        return found
+
+    def _shock(self, scenario: int) -> Shocked:
+        s, m = self.params.scenarios[scenario], self.moves[scenario]
+        move = div_trunc(m.by * self.moving, WAD)
+        ln, vol, scaled = m.ln if self.moving == WAD else ln_wad(WAD + move), s.vol * 10**14, 0
+        if s.kind == Shock.TERM:
+            scaled = div_trunc(vol * self.slope, WAD)
+        elif s.kind == Shock.RELATIVE:
+            scaled = vol
+        addend = div_trunc(vol * self.root_t, WAD) if s.kind == Shock.ABSOLUTE else 0
+        return Shocked(self.forward * (WAD + move) // WAD, ln, max(0, WAD + scaled), addend)
 
 
 def clamp_price(quote: oracle.Prices, mode: Price, p: RiskParams) -> int:

@@ -1,0 +1,95 @@
+"""Equity and requirement from the scenarios that may be the worst are those from all scenarios, to the wei."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from keeper.model import Key
+from keeper.protocols.options import valued
+from keeper.protocols.options.params import Shock
+from keeper.protocols.options.records import Account, Leg, State
+from keeper.protocols.options.risk import Market, Portfolio, Price, portfolio
+from keeper.units import WAD
+from tests.worlds.crowd import NOW, SPOTS, Crowd, people, series
+
+LATE = (0, 3_000, 86_400 - 900, 86_400 - 1, 86_400, 86_401, 3 * 86_400)  # in and behind the settlement windows too
+
+
+def markets() -> list[Market]:
+    """Calm and wild, at the first expiries' edges, with moves that volatility stretches and shocks of every kind."""
+    found = []
+    for at, late in enumerate(LATE):
+        c = Crowd()
+        c.price(0, SPOTS[0] * (1 + 0.07 * (at % 3 - 1)))
+        c.now = NOW + late
+        feed = c.records[Key("feed", 0)]
+        c.records[Key("feed", 0)] = replace(feed, time=c.now - 5, peak=feed.peak * 9, eased=feed.eased * 2)
+        kinds = (Shock.TERM, Shock.ABSOLUTE, Shock.RELATIVE) if at % 2 else (Shock.TERM,)
+        listed = tuple(
+            s._replace(kind=kinds[i % len(kinds)]) if s.kind else s for i, s in enumerate(c.sets.risk.scenarios)
+        )
+        risk = replace(c.sets.risk, stress_cap=WAD * (1 + at % 3), scenarios=listed)
+        found += [Market(State(c), risk, c.now, mode) for mode in (Price.TRIGGER, Price.INITIAL)]
+    return found
+
+
+def twins() -> list[Account]:
+    """Books whose scenarios tie, or nearly: spreads far from the money, one wei of a leg."""
+    far, near = series(0, 180, True, 130), series(0, 180, True, 124)
+    return [
+        Account(0, (Leg(far, n), Leg(near, m)), (0,), 1)
+        for n, m in ((1, -1), (WAD, -WAD), (-WAD, WAD), (-2 * WAD, WAD), (1, 1), (-1, -1), (10**27, -(10**27)))
+    ]
+
+
+def test_the_worst_scenario_is_never_left_out() -> None:
+    held = [account for _, account in people(11, 300)] + twins()
+    for m in markets():
+        looked = 0
+        for account in held:
+            pf = portfolio(account, m.state.clearing())
+            try:
+                losses = m.losses(pf)
+            except LookupError:  # an average that is not known
+                continue
+            h = m.assess(pf)
+            worst = [max(0, *each) for each in losses]
+            at = [each.index(most) if most else 0 for each, most in zip(losses, worst, strict=True)]
+            assert (h.loss, h.worst) == (sum(worst), sum(s << 8 * u for u, s in enumerate(at)))
+            named = m.assess(pf, h.worst)
+            assert (named.equity, named.mm, named.im) == (h.equity, h.mm, h.im)
+            looked += 1
+        assert looked > 100
+
+
+def test_few_scenarios_are_told_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, likely = list[int](), valued.likely
+
+    def counted(*args: object) -> list[int]:
+        found = likely(*args)  # type: ignore[arg-type]
+        asked.append(len(found))
+        return found
+
+    monkeypatch.setattr("keeper.protocols.options.risk.likely", counted)
+    c = Crowd()
+    m = Market(State(c), c.sets.risk, c.now, Price.TRIGGER)
+    for _, account in people(12, 200):
+        m.assess(portfolio(account, m.state.clearing()))
+    assert sum(asked) < 1.2 * len(asked)
+
+
+def test_floats_of_a_series_are_as_near_as_they_say() -> None:
+    for m in markets():
+        for word in {leg.series for _, account in people(13, 60) for leg in account.legs}:
+            try:
+                v = m.value(word)
+            except LookupError:
+                continue
+            m.assess(Portfolio(0, (Leg(word, WAD),)))
+            assert v.told is not None
+            gains, off = v.told
+            for s, gain in enumerate(gains.tolist()):
+                exact = v.gain(s) * v.term.discount / WAD**2
+                assert abs(gain - exact) < off / 5
