@@ -20,14 +20,23 @@ WON = ("gain", "cost_gas", "cost_slippage", "cost_hedge", "cost_crowd", "cost_ca
 TRIED = ("chance", "cost_failure", "expected")  # and what trying is expected to
 MONEY = (*WON, *TRIED)
 SHARES = ("chance", "rho", "fmax", "fraction")
-DOLLARS = ("equity", "mm", "price", "fee", "headroom", "displaces")
+DOLLARS = {"": ("floor", "displaces"), "options": ("equity", "mm", "price", "fee", "bond", "value", "excess")}
 LABELS = {
+    "cost_gas": "gas, at the base fee to come",
+    "cost_slippage": "slippage, or the charge for it",
+    "cost_hedge": "hedge, into the pool",
+    "cost_crowd": "forced flow of others before us",
+    "cost_carry": "carry: spread and margin",
     "net": "= net, if won",
     "chance": "x chance of winning",
-    "cost_crowd": "forced flow of others",
-    "cost_failure": "- if lost",
+    "cost_failure": "- gas of a revert, if lost",
     "expected": "= expected profit",
     "displaces": "would displace",
+    "floor": "least profit, or it reverts",
+    "mm": "requirement",
+    "rho": "discount",
+    "fmax": "at most",
+    "live": "live seconds",
 }
 HEADS = ("opportunity", "kind", "account", "why", "until", *MONEY)
 
@@ -74,28 +83,32 @@ def _told(keeper: Keeper, desk: Desk, key: Key, seen: Seen) -> dict[str, Any]:
 
 def _text(told: dict[str, Any]) -> str:
     title = f"{told['protocol']} account {told['account']} at block {told['block']}"
-    parts = [title, table(("state", ""), told["state"]), *map(_decision, told["decisions"])]
+    decisions = [_decision(d, told["protocol"]) for d in told["decisions"]]
+    parts = [title, table(("state", ""), told["state"]), *decisions]
     return "\n\n".join(parts) if told["decisions"] else "\n\n".join([*parts, "nothing can be done with it"])
 
 
-def _decision(d: dict[str, Any]) -> str:
-    """The sum that was decided on."""
+def _decision(d: dict[str, Any], protocol: str) -> str:
+    """The sum that was decided on, and what it rests on."""
     rows: list[Sequence[object]] = [
         (LABELS.get(name, name.removeprefix("cost_")), _term(name, int(d[name]))) for name in MONEY
     ]
     rows += [
-        (LABELS.get(name, name), _shown(name, value)) for name, value in d.items() if name not in (*HEADS, "decision")
+        (LABELS.get(name, name), _shown(name, value, protocol))
+        for name, value in d.items()
+        if name not in (*HEADS, "decision")
     ]
     why = f", because {d['why']}" if "why" in d else ""
     until = f", until {d['until']}" if "until" in d else ""
     return table((f"{d['decision']} {d['kind']}{why}{until}", ""), rows)
 
 
-def _shown(name: str, value: object) -> object:
-    """Evidence in the unit that its name implies."""
+def _shown(name: str, value: object, protocol: str) -> object:
+    """Evidence in the unit that its name implies; where a protocol reckons in tokens, as it is."""
     if name in SHARES and isinstance(value, int):
         return f"{value / 10**16:.2f} %"
-    return usd(value) if name in DOLLARS and isinstance(value, int) else value
+    dollars = name in (*DOLLARS[""], *DOLLARS.get(protocol, ()))
+    return usd(value) if dollars and isinstance(value, int) else value
 
 
 def _term(name: str, amount: int) -> str:

@@ -16,6 +16,10 @@ from keeper.protocols.options.foresight import Breach, nearest
 from keeper.settings import Settings
 
 LIMIT = 20
+AHEAD = ("account", "health", "falls", "rises", "sigmas away", "within a day", "time (median)", "vols x 1.5")
+LEGEND = """falls, rises: moves of all prices at which it can be liquidated; sigmas away: the nearer one, in standard
+deviations of a day; within a day: the probability of it; time: after which it is as likely as not. vols x 1.5: the
+same moves once volatility has risen by half."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,8 +47,8 @@ async def _next(args: argparse.Namespace, settings: Settings) -> int:
         found, notes = ahead(keeper.kernel, args.limit or LIMIT)
         head = keeper.kernel.ref
     shown = [_breach(row) for row in found]
-    text = table(("account", "health", "falls", "rises", "sigmas", "in a day", "even after", "vols x 1.5"), shown)
-    emit(args, {"block": head.number, "accounts": found}, f"block {head.number}\n\n{text}", notes)
+    text = f"block {head.number}\n\n{table(AHEAD, shown)}\n\n{LEGEND}"
+    emit(args, {"block": head.number, "accounts": found}, text, notes)
     return 0
 
 

@@ -42,9 +42,13 @@ async def _stress(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def write(folder: Path, numbers: str, picture: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "stress.json").write_text(numbers)
-    (folder / "stress.svg").write_text(picture)
+    """Usage when it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "stress.json").write_text(numbers)
+        (folder / "stress.svg").write_text(picture)
+    except OSError as error:
+        raise Usage(f"cannot write into {folder}: {error.strerror}", help="--out names another folder") from error
 
 
 def question(args: argparse.Namespace) -> Question:
@@ -59,7 +63,9 @@ def question(args: argparse.Namespace) -> Question:
     try:
         return Question(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
-        raise Usage(str(error), help="keeper stress --help") from error
+        option = {"horizon": "--hours", "intensity": "--jumps", "omega": "--weight"}
+        name, _, said = str(error).partition(" ")
+        raise Usage(f"{option.get(name, f'--{name}')} {said}", help="keeper stress --help") from error
 
 
 def found_by(kernel: Kernel, asked: Question) -> Stress:
@@ -121,11 +127,26 @@ def text(block: int, found: Stress, folder: Path) -> str:
     for u, c in found.cascades.items():
         parts.append(f"underlying {u} at {c.ladder.price:,.2f}: a move, and what follows from it")
         parts.append(table(HEADS, [_row(c, i) for i in _shown()]))
+    if found.cascades:
+        parts.append(LEGEND)
     parts += [_told(found), table(LAWS, [_law(name, law) for name, law in found.laws.items()])]
     return "\n\n".join([*parts, f"picture: {folder}/stress.svg"])
 
 
-HEADS = ("move", "accounts", "at once", "gamma, units per 1 %", "forced flow", "of the pool", "ends at", "x", "R0")
+HEADS = (
+    "move",
+    "accounts",
+    "at once",
+    "gamma, $ per 1 %",
+    "forced flow",
+    "of the pool",
+    "ends at",
+    "amplification",
+    "R0",
+)
+LEGEND = """accounts: liquidated in all; at once: by the move alone. gamma: what their hedges change by for 1 % of the
+price. forced flow: what hedging them sells (-) or buys; ends at: where that leaves the reported price. amplification:
+accounts in all for each at once. R0: flow that a unit of flow sets off; from 1 on it runs away."""
 LAWS = ("law of prices", "expected", "quantile 99 %", "mean beyond it", "beyond the fund", "probability of that")
 
 
@@ -140,21 +161,27 @@ def _row(c: Cascade, i: int) -> Sequence[str]:
         f"{level.factor - 1:+.1%}",
         str(level.accounts),
         str(first),
-        f"{float(c.gamma()[i]):+,.3f}",
-        f"{-level.sold * c.ladder.price * level.factor:+,.0f} $",
-        f"{-level.sold / c.pool.reserve(level.factor):+.1%}",
+        _dollars(float(c.gamma()[i]) * c.ladder.price),
+        _dollars(-level.sold * c.ladder.price * level.factor),
+        f"{round(-level.sold / c.pool.reserve(level.factor), 3) + 0.0:+.1%}",
         f"{level.ends - 1:+.1%}",
         f"{level.amplification:.2f}",
         f"{c.branching(level.factor):.2f}",
     )
 
 
+def _dollars(x: float) -> str:
+    """Whole ones; what rounds to none has no sign."""
+    whole = round(x)
+    return f"{'-' if whole < 0 else ''}${abs(whole):,}"
+
+
 def _told(found: Stress) -> str:
     q = found.question
     law = f"sigma {found.sigma:.0%}, {q.intensity:g} jumps a year of {q.jump:+.0%} +- {q.spread:.0%}"
-    return f"losses beyond equity of all accounts, against a fund of $ {found.fund:,.0f}; Merton: {law}"
+    return f"losses beyond equity of all accounts, against a fund of {_dollars(found.fund)}; Merton: {law}"
 
 
 def _law(name: str, law: Any) -> Sequence[str]:
-    money = [f"$ {x:,.0f}" for x in (law.expected, law.at_risk, law.tail, law.unpaid)]
+    money = [_dollars(x) for x in (law.expected, law.at_risk, law.tail, law.unpaid)]
     return (name, *money, f"{law.ruin:.2%}")

@@ -1,4 +1,4 @@
-"""Plain charts as SVG: axes, lines, bars, areas. No script, no font file, nothing to fetch."""
+"""Plain charts as SVG: axes, lines, areas. No script, no font file, nothing to fetch."""
 
 from __future__ import annotations
 
@@ -56,14 +56,6 @@ class Chart:
     parts: list[str] = field(default_factory=list)
     legend: list[tuple[str, str]] = field(default_factory=list)  # (text, color)
 
-    def bars(self, points: Points, width: float, color: str, text: str = "") -> None:
-        """From 0; ``width`` in data."""
-        for x, y in points:
-            left, wide = self.x.at(x - width / 2), self.x.at(x + width / 2) - self.x.at(x - width / 2)
-            top, bottom = sorted((self.y.at(y), self.y.at(0)))
-            self.parts.append(_rect(left, top, wide, bottom - top, color, 0.85))
-        self._explain(text, color)
-
     def line(self, points: Points, color: str, text: str = "", *, right: bool = False, dash: str = "") -> None:
         axis = self.right if right and self.right else self.y
         path = " ".join(f"{self.x.at(x):.1f},{axis.at(y):.1f}" for x, y in points)
@@ -71,12 +63,12 @@ class Chart:
         self.parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{style}/>')
         self._explain(text, color)
 
-    def area(self, points: Points, color: str, text: str = "") -> None:
-        """Between the points and the lower edge."""
-        low = self.y.at(self.y.low)
+    def area(self, points: Points, color: str, text: str = "", *, opacity: float = 0.25) -> None:
+        """Between the points and 0, or the lower edge where there is no 0."""
+        low = self.y.at(max(0.0, self.y.low))
         path = " ".join(f"{self.x.at(x):.1f},{self.y.at(y):.1f}" for x, y in points)
         ends = f"{self.x.at(points[0][0]):.1f},{low:.1f} {path} {self.x.at(points[-1][0]):.1f},{low:.1f}"
-        self.parts.append(f'<polygon points="{ends}" fill="{color}" fill-opacity="0.25"/>')
+        self.parts.append(f'<polygon points="{ends}" fill="{color}" fill-opacity="{opacity}"/>')
         self._explain(text, color)
 
     def level(self, y: float, color: str, text: str) -> None:

@@ -39,7 +39,8 @@ def test_scan_next_says_who_and_how_soon(scene: Scene, capsys: pytest.CaptureFix
         assert row["rises"] is None or row["rises"] >= 0
         assert {point["vols"] for point in row["surface"]} >= {1.0, 1.5}
     assert asyncio.run(scan._scan(args(next=True, limit=5, json=False), scene.settings())) == 0
-    assert "even after" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "sigmas away" in said and "time (median)" in said
 
 
 def test_stress_writes_a_table_numbers_and_a_picture(
@@ -52,10 +53,25 @@ def test_stress_writes_a_table_numbers_and_a_picture(
     worst = told["cascades"][0]["levels"][0]
     assert worst["accounts"] == sum(map(len, worst["by_generation"])) > 0 > worst["ends"]
     assert told["question"]["jump"] == -0.3
+    assert worst["gamma_1pc"] and worst["amplification"] >= 1
+    assert "gamma" in said and "amplification" in said
     picture = ElementTree.parse(tmp_path / "stress.svg").getroot()
     assert picture.tag.endswith("svg") and not picture.findall(".//{*}script")
+    titles = [text.text or "" for text in picture.findall(".//{*}text") if text.get("font-size") == "15"]
+    assert len(titles) == 5 and sum("gamma" in title for title in titles) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_a_mistake_of_usage(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(Usage, match="cannot write into"):
+        stress.write(tmp_path / "taken", "{}", "<svg/>")
 
 
 def test_a_question_that_makes_no_sense_is_a_mistake_of_usage() -> None:
-    with pytest.raises(Usage, match="jump above"):
-        stress.question(args(jump=-2.0))
+    for asked, told in (
+        ({"jump": -2.0}, "--jump must"),
+        ({"hours": -1.0}, "--hours must"),
+        ({"weight": 2.0}, "--weight"),
+    ):
+        with pytest.raises(Usage, match=told):
+            stress.question(args(**asked))

@@ -189,5 +189,5 @@ def test_accounts_without_a_number_are_left_out_and_counted() -> None:
     "bad", [{"horizon": 0}, {"jump": -1}, {"omega": 1.5}, {"sigma": float("nan")}, {"spread": -0.1}]
 )
 def test_a_question_that_makes_no_sense_is_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"wanted|numbers"):
+    with pytest.raises(ValueError, match="must be a number"):
         Question(**bad)

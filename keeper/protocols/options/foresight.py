@@ -257,11 +257,18 @@ class Question:
     response: float = 1.0  # vols rise as a fall to f by f^-response, and not at all in a rise
 
     def __post_init__(self) -> None:
-        numbers = (self.horizon, self.sigma, self.intensity, self.jump, self.spread, self.omega, self.response)
-        if not all(map(isfinite, numbers)):
-            raise ValueError(f"not all of {numbers} are numbers")
-        if self.horizon <= 0 or self.jump <= -1 or not 0 <= self.omega <= 1 or min(self.sigma, self.spread) < 0:
-            raise ValueError("wanted: horizon above 0, jump above -100 %, weight within 0 and 1, nothing else below 0")
+        wanted = {
+            "horizon": (self.horizon > 0, "above 0"),
+            "sigma": (self.sigma >= 0, "not below 0"),
+            "intensity": (self.intensity >= 0, "not below 0"),
+            "jump": (self.jump > -1, "above -1, which is -100 %"),
+            "spread": (self.spread >= 0, "not below 0"),
+            "omega": (0 <= self.omega <= 1, "from 0 to 1"),
+            "response": (self.response >= 0, "not below 0"),
+        }
+        for name, (good, what) in wanted.items():
+            if not (good and isfinite(getattr(self, name))):
+                raise ValueError(f"{name} must be a number {what}, not {getattr(self, name):g}")
 
     @property
     def mean(self) -> float:
