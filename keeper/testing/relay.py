@@ -50,6 +50,7 @@ class FakeRelay:
     held: dict[Hash, tuple[bytes, int]] = field(default_factory=dict)  # hash -> raw, last block
     fates: dict[Hash, str] = field(default_factory=dict)  # what it says became of one, in place of the truth
     looked: list[Hash] = field(default_factory=list)  # whose fate was asked for
+    stats: dict[tuple[str, int], Any] = field(default_factory=dict)  # bundle, block -> its statistics
     url: str = ""
     _ends: dict[Hash, str] = field(default_factory=dict)
     _never: asyncio.Event = field(default_factory=asyncio.Event)
@@ -114,6 +115,8 @@ class FakeRelay:
             if found:
                 self._ends[_bytes(params["txHash"])] = "CANCELLED"
             return found
+        if method == "flashbots_getBundleStatsV2":
+            return self.stats.get((params["bundleHash"], int(params["blockNumber"], 16)), {"isSimulated": False})
         bundle = method == "eth_sendBundle"
         raws = [_bytes(raw) for raw in (params["txs"] if bundle else [params["tx"]])]
         last = int(params["blockNumber" if bundle else "maxBlockNumber"], 16)

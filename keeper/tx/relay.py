@@ -6,15 +6,17 @@ safe in the open, the receipt on our own node is the only proof, and what it doe
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
+import structlog
 from eth_hash.auto import keccak
 
 from keeper.model import Address, Hash
@@ -25,6 +27,9 @@ Curve = Callable[[bytes], bytes]  # 32-byte digest -> r (32), s (32), parity (1)
 
 MOST_BYTES: Final = 65_536  # of an answer
 TEXT: Final = 256  # characters of a refusal that are kept
+KEPT: Final = 25  # blocks that the name of a bundle is known for
+
+log = structlog.get_logger("keeper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,13 @@ class Answered:
 
     accepted: bool
     error: str = ""
+
+
+class Bundle(NamedTuple):
+    """As the relay calls it, and the one block that it was for."""
+
+    name: str
+    block: int
 
 
 class Fate(StrEnum):
@@ -65,6 +77,7 @@ class Relay:
         self._url, self._curve, self._method = url, curve, method
         self._timeout = aiohttp.ClientTimeout(total=seconds)
         self._ids = count(1)
+        self._bundles = dict[Hash, Bundle]()  # the last with each transaction
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
@@ -78,12 +91,36 @@ class Relay:
     async def send(self, raw: bytes, block: int, last: int) -> Answered:
         """For inclusion in blocks ``block`` to ``last``; a bundle is for ``block`` only, and sent anew for each."""
         if self._method == "eth_sendBundle":
-            return await self._asked(self._method, {"txs": [_hex(raw)], "blockNumber": hex(block)}, None)
-        return await self._asked(self._method, {"tx": _hex(raw), "maxBlockNumber": hex(last)}, _hex(keccak(raw)))
+            answered, _ = await asyncio.gather(self._bundled(raw, block), self._tell(keccak(raw)))
+            return answered
+        params = {"tx": _hex(raw), "maxBlockNumber": hex(last)}
+        return _read(await self._asked(self._method, params), _hex(keccak(raw)))
 
     async def cancel(self, tx_hash: Hash) -> Answered:
         """A request, no more: the no-op at the same nonce is what cancels."""
-        return await self._asked("eth_cancelPrivateTransaction", {"txHash": _hex(tx_hash)}, None)
+        return _read(await self._asked("eth_cancelPrivateTransaction", {"txHash": _hex(tx_hash)}), None)
+
+    async def _bundled(self, raw: bytes, block: int) -> Answered:
+        answer = await self._asked(self._method, {"txs": [_hex(raw)], "blockNumber": hex(block)})
+        result = answer.get("result")
+        if isinstance(result, dict) and isinstance(name := result.get("bundleHash"), str):
+            self._bundles = {tx: sent for tx, sent in self._bundles.items() if sent.block >= block - KEPT}
+            self._bundles[keccak(raw)] = Bundle(name[:TEXT], block)
+        return _read(answer, None)
+
+    async def _tell(self, tx_hash: Hash) -> None:
+        """Log what the relay says became of the last bundle with this transaction, which was not included."""
+        sent = self._bundles.pop(tx_hash, None)
+        if sent is None:
+            return
+        params = {"bundleHash": sent.name, "blockNumber": hex(sent.block)}
+        result = (await self._asked("flashbots_getBundleStatsV2", params)).get("result")
+        if isinstance(result, dict):
+            builders = (result.get(key) for key in ("consideredByBuildersAt", "sealedByBuildersAt"))
+            considered, sealed = (len(each) if isinstance(each, list) else 0 for each in builders)
+            simulated = result.get("isSimulated") is True
+            told = {"simulated": simulated, "considered": considered, "sealed": sealed}
+            log.info("relay.bundle", hash=_hex(tx_hash), block=sent.block, **told)
 
     async def fate(self, tx_hash: Hash) -> Fate:
         """What it says became of it; trouble is UNKNOWN."""
@@ -93,16 +130,17 @@ class Relay:
         except (TimeoutError, aiohttp.ClientError, ValueError, RecursionError, KeyError, TypeError):
             return Fate.UNKNOWN
 
-    async def _asked(self, method: str, params: dict[str, Any], expected: str | None) -> Answered:
+    async def _asked(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """What it says; trouble on the way as an error of its own."""
         number = next(self._ids)
         body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": [params]}).encode()
         try:
             answer = json.loads(await self._post(body))
         except (TimeoutError, aiohttp.ClientError, ValueError, RecursionError) as error:
-            return Answered(False, f"transport: relay: {type(error).__name__.lower()}")
+            return {"error": f"transport: relay: {type(error).__name__.lower()}"}
         if not isinstance(answer, dict) or answer.get("id") != number:
-            return Answered(False, "transport: relay: an answer to something else")
-        return _read(answer, expected)
+            return {"error": "transport: relay: an answer to something else"}
+        return answer
 
     async def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json", "X-Flashbots-Signature": self._signed(body)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from eth_hash.auto import keccak
+from structlog.testing import capture_logs
 
 from keeper.model import Reason, Route
 from keeper.testing.relay import FakeRelay, Mood
@@ -271,6 +272,41 @@ async def test_a_fate_that_is_none_is_unknown(body: bytes, monkeypatch: pytest.M
         relay = Relay(other.url, NAME, CURVE, status=other.status)
         assert await relay.fate(bytes(32)) is Fate.UNKNOWN
         await relay.close()
+
+
+@pytest.mark.fault("T42")
+async def test_a_bundle_that_was_not_included_is_told_of_by_the_relays_statistics(
+    tmp_path: Path, fake: FakeRelay
+) -> None:
+    rig = await rigged(tmp_path, fake, replace(PRIVATE, bump_after=50), method="eth_sendBundle")
+    await rig.submit(intent())
+    hash, block = rig.manager.lane.flights[0].last.hash, rig.chain.head.number + 1
+    name, seen = f"0x{hash.hex()}", {"pubkey": "0xaa", "timestamp": "2026-11-29T00:00:00Z"}
+    fake.stats[name, block] = {"isSimulated": True, "consideredByBuildersAt": [seen, seen], "sealedByBuildersAt": None}
+    with capture_logs() as lines:
+        await rig.mine(2, skip=True)
+    told = [line for line in lines if line["event"] == "relay.bundle"]
+    assert [(line["hash"], line["block"], line["simulated"], line["considered"], line["sealed"]) for line in told] == [
+        (name, block, True, 2, 0),
+        (name, block + 1, False, 0, 0),
+    ]
+    asked = [one.params for one in fake.asked if one.method == "flashbots_getBundleStatsV2"]
+    assert asked[0] == {"bundleHash": name, "blockNumber": hex(block)}
+    await build(rig, fake)
+    assert rig.chain.effects(TO) == 1
+    await closed(rig)
+
+
+@pytest.mark.fault("T39")
+@pytest.mark.parametrize("said", [None, "text", [1], {"consideredByBuildersAt": 7}])
+async def test_statistics_that_are_none_change_nothing(tmp_path: Path, fake: FakeRelay, said: Any) -> None:
+    rig = await rigged(tmp_path, fake, replace(PRIVATE, bump_after=50), method="eth_sendBundle")
+    await rig.submit(intent())
+    fake.stats[f"0x{rig.manager.lane.flights[0].last.hash.hex()}", rig.chain.head.number + 1] = said
+    await rig.mine(skip=True)
+    await build(rig, fake)
+    assert rig.chain.effects(TO) == 1
+    await closed(rig)
 
 
 async def test_without_a_relay_a_private_intent_is_refused(tmp_path: Path) -> None:
