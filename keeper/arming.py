@@ -177,8 +177,9 @@ class Arming:
         redact.register_url(store)
         [(floor,)] = journal.ask("SELECT coalesce(max(epoch), 0) FROM term")
         subject = f"{of.chain_id}:{of.genesis.hex()}:{of.address.hex()}"
-        holder = f"{self._settings.keeper.name}@{socket.gethostname()}:{os.getpid()}"
-        self.leases.append(Lease(store, subject, holder, wanted.lease / 1000, floor=floor))
+        host = f"{self._settings.keeper.name}@{socket.gethostname()}"
+        holder, file = f"{host}:{os.getpid()}", f"{host}:{journal.path.resolve()}"
+        self.leases.append(Lease(store, subject, holder, wanted.lease / 1000, floor=floor, journal=file))
         return self.leases[-1]
 
     def _journal(self, signer: LocalSigner | RemoteSigner, genesis: Hash, stack: AsyncExitStack) -> Journal:

@@ -358,8 +358,7 @@ class Fence(Protocol):
     """
 
     @property
-    def epoch(self) -> int:
-        """Number of our term; a later term has a higher one. 0 where there is only one host."""
+    def epoch(self) -> int:  # number of our term; a later term has a higher one; 0 where there is only one host
         ...
 
     def check(self) -> None:
@@ -367,12 +366,15 @@ class Fence(Protocol):
         ...
 
     async def commit(self, line: bytes) -> None:
-        """Keep a line (``tx/rows.py``: ``line_of``) for those who come after us, durably, in one step with the check
-        that our epoch is the highest. Raises Fenced when it is not, or when that cannot be known."""
+        """Keep a line (``tx/rows.py``: ``line_of``) for those after us, durably, if our epoch is the highest; or Fenced."""
         ...
 
     async def lines(self) -> Sequence[bytes]:
-        """Every line that was ever committed, oldest first. Read when a term begins, before recovery."""
+        """Every line that is kept, oldest first. Read when a term begins, before recovery, and now and then without."""
+        ...
+
+    async def forget(self, term: int | None, gone: Callable[[bytes], bool]) -> int:
+        """Our journal has what we read. In our term, let go of what is ``gone`` and every host has: how many lines."""
         ...
 
 

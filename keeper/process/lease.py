@@ -8,6 +8,9 @@ The database's clock alone judges when a lease ends; ours only ends it sooner, a
 sleeps. ``check`` asks nothing and nobody, so it stands before every signature and every send. ``commit`` keeps the
 signed bytes for those who come after us, in one transaction with the row of the lease: an older epoch cannot commit,
 however long its process was frozen. Bytes that leak after all are of a nonce that the successor knows.
+
+What left our journal for its archive is deleted here too (``forget``), once every journal has it: each host notes how
+far it has read, those that wait for a term as well, and one that was not seen for a month is not waited for.
 """
 
 from __future__ import annotations
@@ -36,6 +39,13 @@ CREATE TABLE IF NOT EXISTS keeper_line (
     line    bytea NOT NULL         -- a signed attempt; see keeper/tx/rows.py
 );
 CREATE INDEX IF NOT EXISTS keeper_line_subject ON keeper_line (subject, seq);
+CREATE TABLE IF NOT EXISTS keeper_reader (
+    subject text NOT NULL,
+    journal text NOT NULL,         -- whose: host and file
+    seq     bigint NOT NULL,       -- it has every line up to here
+    seen    timestamptz NOT NULL,
+    PRIMARY KEY (subject, journal)
+);
 """
 TAKE: Final = """
 INSERT INTO keeper_term AS held VALUES ($1, 1, $2, clock_timestamp() + make_interval(secs => $3))
@@ -48,11 +58,24 @@ WHERE subject = $1 AND epoch = $2 AND ends > clock_timestamp() RETURNING epoch
 """
 OURS: Final = "SELECT 1 FROM keeper_term WHERE subject = $1 AND epoch = $2 FOR UPDATE"
 KEEP: Final = "INSERT INTO keeper_line (subject, epoch, line) VALUES ($1, $2, $3)"
-LINES: Final = "SELECT line FROM keeper_line WHERE subject = $1 ORDER BY seq"
+LINES: Final = "SELECT seq, line FROM keeper_line WHERE subject = $1 ORDER BY seq"
+NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM keeper_line WHERE subject = $1"
+HAVE: Final = """
+INSERT INTO keeper_reader AS had VALUES ($1, $2, $3, clock_timestamp())
+ON CONFLICT (subject, journal) DO UPDATE SET seq = greatest(had.seq, excluded.seq), seen = excluded.seen
+"""
+HAD_BY_ALL: Final = """
+SELECT seq, line FROM keeper_line WHERE subject = $1 AND seq <= (
+    SELECT min(seq) FROM keeper_reader WHERE subject = $1 AND seen > clock_timestamp() - make_interval(days => $2)
+) ORDER BY seq LIMIT $3
+"""
+FORGET: Final = "DELETE FROM keeper_line WHERE subject = $1 AND seq = ANY($2)"
 RELEASE: Final = "UPDATE keeper_term SET ends = clock_timestamp() WHERE subject = $1 AND epoch = $2"
 
 PATIENT: Final = 2.0  # seconds for the store to answer, at least; a term is counted from the question
 NEVER: Final = -1  # the epoch of a host that had no term yet
+GONE: Final = 30  # days without a sign from a journal, after which nothing is kept for it
+AT_ONCE: Final = 1_000  # lines looked at when old ones are deleted
 log = structlog.get_logger("keeper")
 
 
@@ -65,15 +88,25 @@ class Lease:
     """Implements ``ports.Fence``. ``hold`` must run for as long as the keeper does."""
 
     def __init__(
-        self, dsn: str, subject: str, holder: str, seconds: float, *, floor: int = 0, now: Callable[[], float] = awake
+        self,
+        dsn: str,
+        subject: str,
+        holder: str,
+        seconds: float,
+        *,
+        floor: int = 0,
+        journal: str = "",
+        now: Callable[[], float] = awake,
     ) -> None:
-        """``floor``: the highest epoch in our own journal; a store that knows only lower ones was rolled back."""
+        """``floor``: the highest epoch in our own journal; a store that knows only lower ones was rolled back.
+        ``journal``: what it is called among those of all hosts."""
         self.subject, self.holder, self.seconds = subject, holder, seconds
         self.epoch = NEVER
         self._dsn, self._floor, self._now = dsn, floor, now
         self._until = float("-inf")  # by our own clock
         self._held = False  # as far as we know: it may have ended without our notice
         self._rest_until = float("-inf")  # after a term was lost
+        self._journal, self._read = journal or holder, 0  # the last line that we were given
         self._pool: Any = None
         self._made = False  # whether the tables are there
         self._trouble = "", False  # what was said last, and whether we led
@@ -108,9 +141,33 @@ class Lease:
     async def lines(self) -> Sequence[bytes]:
         try:
             async with asyncio.timeout(self.seconds * 2), (await self._store()).acquire() as db:
-                return [row[0] for row in await db.fetch(LINES, self.subject)]
+                rows = await db.fetch(LINES, self.subject)
         except Exception as error:
             raise _fenced(error) from None
+        self._read = max(self._read, rows[-1][0] if rows else 0)
+        return [line for _, line in rows]
+
+    async def forget(self, term: int | None, gone: Callable[[bytes], bool]) -> int:
+        """Delete what is ``gone`` and in the journal of every host; only within ``term``. How many lines.
+
+        Our own journal has what we were given, and in our term everything. Trouble with the store leaves all as it is.
+        """
+        try:
+            async with (
+                asyncio.timeout(max(PATIENT, self.seconds / 2)),
+                (await self._store()).acquire() as db,
+                db.transaction(),
+            ):
+                leads = self.leads and term == self.epoch and await db.fetchval(OURS, self.subject, term) is not None
+                known = await db.fetchval(NEWEST, self.subject) if leads else self._read
+                await db.execute(HAVE, self.subject, self._journal, known)
+                rows = await db.fetch(HAD_BY_ALL, self.subject, GONE, AT_ONCE) if leads else []
+                old = [seq for seq, line in rows if gone(line)]
+                await db.execute(FORGET, self.subject, old)
+                return len(old)
+        except Exception as error:
+            log.warning("lease.trouble", error=type(error).__name__, leads=self.leads)
+            return 0
 
     # ─── having it ───
 

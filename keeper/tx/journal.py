@@ -114,6 +114,10 @@ class Journal:
                     _log(db, "taken over", flight, flight.last.created)
         return count
 
+    def archived(self, line: bytes) -> bool:
+        """Whether what other hosts know by this line (``rows.line_of``) has left for the archive."""
+        return rows.of_line(line).nonce < pruning.last(self.ask)[2]
+
     def prune(self, before: int, fault: Callable[[str], None] = lambda point: None) -> int:
         """Move what is final and was signed before a chain time (seconds) to the archive: how many events, of a few.
 

@@ -47,6 +47,9 @@ class Alone:
     async def lines(self) -> Sequence[bytes]:
         return ()
 
+    async def forget(self, term: int | None, gone: Callable[[bytes], bool]) -> int:
+        return 0
+
 
 @dataclass
 class Lane:

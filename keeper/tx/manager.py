@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from keeper.errors import Broken, RiskHalt
+from keeper.errors import Broken, Fenced, RiskHalt
 from keeper.model import BlockRef, Reason, Receipt, TxEvent, TxIntent, TxState
 from keeper.ports import Fence
 from keeper.tx import fees, nonces, rows
@@ -126,14 +126,25 @@ class Manager:
                 asyncio.get_running_loop().call_soon(lane.journal.settle)
             for flight, _ in sighted:
                 events += await self._follow(flight, mined, head)
-            self._prune(head)
-            return events
+            return [*events, *await self._prune(head)]
 
-    def _prune(self, head: BlockRef) -> None:
-        """A little of what is old, as long as there is some, and nothing waits to be mined."""
-        if head.timestamp >= self._prune_at and not any(self.lane.unmined()):
-            count = self.lane.journal.prune(head.timestamp - self.lane.settings.keep, self.lane.fault)
-            self._prune_at = head.timestamp + (0 if count else PRUNE_EVERY)
+    async def _prune(self, head: BlockRef) -> list[TxEvent]:
+        """A little of what is old, as long as there is some, and nothing waits to be mined; then what is kept for other
+        hosts. Who has no term now and then learns what the others signed, so that it need not be kept for him."""
+        lane, leads = self.lane, self.lane.leads()
+        self._prune_at = self._prune_at or head.timestamp + (0 if leads else PRUNE_EVERY)
+        if head.timestamp < self._prune_at or (leads and any(lane.unmined())):
+            return []
+        count = lane.journal.prune(head.timestamp - lane.settings.keep, lane.fault)
+        self._prune_at = head.timestamp + (0 if count else PRUNE_EVERY)
+        if count:
+            return []
+        try:
+            events = [] if leads else await self._recover()
+        except Fenced:  # the store does not answer; another time
+            return []
+        await lane.fence.forget(lane.term, lane.journal.archived)
+        return events
 
     # ─── recovery, and terms ──────────────────────────────────────────────────────────────────────
 

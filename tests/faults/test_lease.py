@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from keeper.errors import Broken, Fenced
-from keeper.process.lease import NEVER, SCHEMA, Lease
+from keeper.process.lease import GONE, NEVER, SCHEMA, Lease
 from tests.worlds.postgres import postgres
 
 SECONDS = 30.0  # longer than any test: what ends, ends because the test says so
@@ -136,6 +136,75 @@ async def test_a_leader_that_ends_gives_its_lease_back(hosts: list[Lease]) -> No
     await one.close()
     await two.step()
     assert (two.leads, two.epoch) == (True, 2)
+
+
+# ─── what is kept ─────────────────────────────────────────────────────────────────────────────────
+
+
+def old(line: bytes) -> bool:
+    return line.startswith(b"old")
+
+
+async def commits(lease: Lease, *lines: bytes) -> None:
+    for line in lines:
+        await lease.commit(line)
+
+
+@pytest.mark.fault("C24", "C31")
+async def test_what_is_old_is_deleted_once_every_host_has_it(hosts: list[Lease]) -> None:
+    one, two = hosts
+    assert await two.lines() == [] and await two.forget(None, old) == 0  # it waits, and knows of nothing
+    await one.step()
+    await commits(one, b"old 1", b"new 2", b"old 3")
+    assert await one.forget(one.epoch, old) == 0
+    assert await two.lines() == [b"old 1", b"new 2", b"old 3"]
+    assert await one.forget(one.epoch, old) == 0  # it was told of them; whether it keeps them is not known yet
+    await two.forget(None, old)
+    await commits(one, b"old 4")
+    assert await one.forget(one.epoch, old) == 2
+    assert await one.lines() == [b"new 2", b"old 4"]
+
+
+@pytest.mark.fault("C28", "C32")
+async def test_only_who_leads_deletes(hosts: list[Lease]) -> None:
+    one, two = hosts
+    await one.step()
+    await commits(one, b"old 1")
+    assert await one.forget(one.epoch + 1, old) == 0  # we know of nothing that was signed since
+    await ended(one)
+    await two.step()
+    assert one.leads  # its own clock stood still: the lease bug
+    assert await one.forget(one.epoch, old) == 0
+    moved(two, SECONDS)
+    assert await two.forget(two.epoch, old) == 0
+    assert await two.lines() == [b"old 1"]
+    await two.step()
+    assert await two.forget(two.epoch, old) == 0  # what the other committed may not be in its journal
+    await one.lines()
+    await one.forget(one.epoch, old)
+    assert await two.forget(two.epoch, old) == 1
+
+
+@pytest.mark.fault("C24")
+async def test_for_a_host_that_was_not_seen_for_a_month_nothing_is_kept(hosts: list[Lease]) -> None:
+    one, two = hosts
+    await two.forget(None, old)
+    await one.step()
+    await commits(one, b"old 1")
+    assert await one.forget(one.epoch, old) == 0
+    store = await one._store()
+    gone = "UPDATE keeper_reader SET seen = seen - make_interval(days => $2) WHERE subject = $1 AND journal = 'two'"
+    await store.execute(gone, one.subject, GONE + 1)
+    assert await one.forget(one.epoch, old) == 1
+
+
+@pytest.mark.fault("C24", "C29")
+async def test_trouble_with_the_store_deletes_nothing_and_is_said(tmp_path: Path) -> None:
+    lease = Lease(f"postgresql:///postgres?host={tmp_path}&user=keeper", "key", "one", SECONDS)
+    with capture_logs() as lines:
+        assert await lease.forget(1, old) == 0
+    assert [line["event"] for line in lines] == ["lease.trouble"]
+    await lease.close()
 
 
 @pytest.mark.fault("C33")

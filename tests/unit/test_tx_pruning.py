@@ -18,6 +18,7 @@ from keeper.tx.journal import Journal
 from keeper.tx.rows import Attempt, AttemptKind, Flight
 from keeper.tx.settings import DAY, Limits, Settings
 from tests.unit.tx_rig import BINDING, SETTINGS, S, guarded, intent
+from tests.unit.tx_terms import Terms
 
 EACH = 3  # events of a flight that is settled here: signed, included, final
 
@@ -235,6 +236,40 @@ def test_what_other_hosts_signed_long_ago_is_not_taken_over_again(tmp_path: Path
         journal.prune(3 * DAY)
         assert journal.take_over([flight(nonce) for nonce in range(6)]) == 1
         assert [one.nonce for one in journal.flights()] == [5]
+
+
+@pytest.mark.fault("C24", "C31")
+async def test_what_left_the_journal_need_not_be_kept_for_other_hosts(tmp_path: Path) -> None:
+    terms = Terms()
+    rig = await guarded(tmp_path, replace(SETTINGS, keep=3 * DAY), parts={"fence": terms.side(1)})
+    for day in range(1, 8):
+        await rig.submit(intent(day, valid_until=2**40))
+        await rig.mine(SETTINGS.finality + 1)
+        rig.chain.skip(DAY)
+        await rig.mine(2)
+    (_, _, archived), (term, old) = pruning.last(rig.journal.ask), terms.asked[-1]
+    assert 0 < archived < 7 and term == 1
+    assert old == terms.written[:archived]
+
+
+@pytest.mark.fault("C24", "C31")
+async def test_who_has_no_term_learns_meanwhile_what_the_others_sign(tmp_path: Path) -> None:
+    """So that it can be forgotten by the time at which he has one."""
+    terms = Terms()
+    (tmp_path / "other").mkdir()
+    waiting = await guarded(tmp_path / "other", parts={"fence": terms.side(-1)})
+    waiting.manager.lane.fence.fresh = False  # type: ignore[attr-defined]
+    rig = await guarded(tmp_path, parts={"fence": terms.side(1)})
+    waiting.chain = waiting.manager.lane.node = rig.chain
+    await rig.submit(intent(1))
+    await rig.mine()
+    await waiting.see()
+    assert waiting.journal.next_nonce() == 0  # not at every block
+    rig.chain.skip(DAY)
+    await rig.mine()
+    await waiting.see()
+    assert (waiting.journal.next_nonce(), terms.asked[-1][0]) == (1, waiting.manager.lane.term)
+    assert [flight.state for flight in waiting.manager.lane.flights.values()] == [S.INCLUDED]
 
 
 def test_what_limits_are_read_from_is_kept() -> None:

@@ -14,6 +14,7 @@ from keeper.tx.rows import of_line
 from keeper.tx.switch import Level, Switch
 from keeper.units import GWEI
 from tests.unit.tx_rig import SIGNER, Rig, S, guarded, intent, refused
+from tests.unit.tx_terms import Terms
 
 # ─── the file ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -229,35 +230,6 @@ async def test_a_subject_that_fails_again_and_again_is_left_alone_for_a_while(
 
 
 # ─── another host ─────────────────────────────────────────────────────────────────────────────────
-
-
-class Terms:
-    """A fence in one process: what PostgreSQL is to several hosts."""
-
-    def __init__(self) -> None:
-        self.term = 1
-        self.written: list[bytes] = []
-
-    def side(self, term: int) -> "Side":
-        return Side(self, term)
-
-
-class Side:
-    def __init__(self, terms: Terms, epoch: int) -> None:
-        self.terms, self.epoch = terms, epoch
-        self.fresh = True  # by our own clock
-
-    def check(self) -> None:
-        if not self.fresh:
-            raise Fenced("the term may be over")
-
-    async def commit(self, line: bytes) -> None:
-        if self.epoch != self.terms.term:
-            raise Fenced("another term has begun")
-        self.terms.written.append(line)
-
-    async def lines(self) -> list[bytes]:
-        return self.terms.written
 
 
 @pytest.mark.fault("C28", "C29", "C32")
