@@ -13,7 +13,8 @@ from keeper.core.book import Book
 from keeper.model import BlockBatch, Key, Kind, Moment, Opportunity, Reason
 from keeper.protocols.options.adapter import Options
 from keeper.protocols.options.records import Push
-from keeper.protocols.options.whatif import WhatIf, moved
+from keeper.protocols.options.whatif import moved
+from keeper.protocols.whatif import WhatIf
 from keeper.units import wad
 from tests.worlds.market import Scene, crash
 

@@ -65,6 +65,141 @@ contract Harness {
 }
 """
 
+# Feeds and oracles in the forms that are deployed elsewhere, as far as prices go: nobody's signature is asked for.
+FEEDS = """// SPDX-License-Identifier: MIT
+pragma solidity 0.8.19;
+
+contract Aggregator {
+    int192 public answer;
+    uint256 public updated;
+    address[] public senders;
+
+    constructor(int192 first, address[] memory senders_) {
+        (answer, updated, senders) = (first, block.timestamp, senders_);
+    }
+
+    function _take(int192[] memory observations) internal {
+        for (uint256 i = 1; i < observations.length; ++i) require(observations[i - 1] <= observations[i], "not sorted");
+        (answer, updated) = (observations[observations.length / 2], block.timestamp);
+    }
+
+    modifier transmitting() {
+        bool known;
+        for (uint256 i; i < senders.length; ++i) known = known || senders[i] == msg.sender;
+        require(known, "unauthorized transmitter");
+        _;
+    }
+
+    function transmit(bytes32[3] calldata, bytes calldata report, bytes32[] calldata, bytes32[] calldata, bytes32)
+        external
+        transmitting
+    {
+        (,, int192[] memory observations,) = abi.decode(report, (uint32, bytes32, int192[], int192));
+        _take(observations);
+    }
+
+    function getTransmitters() external view returns (address[] memory) {
+        return senders;
+    }
+
+    function latestRoundData() public view virtual returns (uint80, int256, uint256, uint256, uint80) {
+        return (1, answer, updated, updated, 1);
+    }
+}
+
+contract OldAggregator is Aggregator {
+    constructor(int192 first, address[] memory senders_) Aggregator(first, senders_) {}
+
+    function transmit(bytes calldata report, bytes32[] calldata, bytes32[] calldata, bytes32) external transmitting {
+        (,, int192[] memory observations) = abi.decode(report, (bytes32, bytes32, int192[]));
+        _take(observations);
+    }
+}
+
+contract Proxy {
+    Aggregator public aggregator;
+    uint80 public phase;
+
+    function point(Aggregator to) external {
+        (aggregator, phase) = (to, phase + 1);
+    }
+
+    function latestRoundData() external view returns (uint80, int256 a, uint256 s, uint256 u, uint80) {
+        (, a, s, u,) = aggregator.latestRoundData();
+        return (phase << 64 | 1, a, s, u, phase << 64 | 1);
+    }
+}
+
+contract Forwarder {
+    function forward(address to, bytes calldata data) external {
+        (bool ok,) = to.call(data);
+        require(ok, "forwarded call failed");
+    }
+}
+
+contract Vault {
+    uint256 public rate = 1e18;
+
+    function set(uint256 to) external {
+        rate = to;
+    }
+
+    function convertToAssets(uint256 shares) external view returns (uint256) {
+        return shares * rate / 1e18;
+    }
+}
+
+contract Pool {
+    uint160 public root;
+
+    function set(uint160 to) external {
+        root = to;
+    }
+
+    function slot0() external view returns (uint160, int24, uint16, uint16, uint16, uint8, bool) {
+        return (root, 0, 0, 0, 0, 0, true);
+    }
+}
+
+contract Composed {
+    uint256 public immutable SCALE_FACTOR;
+    Vault public immutable BASE_VAULT;
+    uint256 public immutable BASE_VAULT_CONVERSION_SAMPLE;
+    Proxy public immutable BASE_FEED_1;
+    Proxy public immutable BASE_FEED_2;
+    Vault public immutable QUOTE_VAULT;
+    uint256 public immutable QUOTE_VAULT_CONVERSION_SAMPLE;
+    Proxy public immutable QUOTE_FEED_1;
+    Proxy public immutable QUOTE_FEED_2;
+    uint256 public immutable twist; // 1: the usual form
+
+    constructor(uint256 scale, Vault[2] memory vaults, uint256[2] memory samples, Proxy[4] memory feeds, uint256 by) {
+        (SCALE_FACTOR, twist) = (scale, by);
+        (BASE_VAULT, QUOTE_VAULT) = (vaults[0], vaults[1]);
+        (BASE_VAULT_CONVERSION_SAMPLE, QUOTE_VAULT_CONVERSION_SAMPLE) = (samples[0], samples[1]);
+        (BASE_FEED_1, BASE_FEED_2, QUOTE_FEED_1, QUOTE_FEED_2) = (feeds[0], feeds[1], feeds[2], feeds[3]);
+    }
+
+    function _side(Vault vault, uint256 sample, Proxy a, Proxy b) internal view returns (uint256) {
+        uint256 worth = address(vault) == address(0) ? 1 : vault.convertToAssets(sample);
+        return worth * _answer(a) * _answer(b);
+    }
+
+    function _answer(Proxy feed) internal view returns (uint256) {
+        if (address(feed) == address(0)) return 1;
+        (, int256 answer,,,) = feed.latestRoundData();
+        require(answer >= 0, "negative answer");
+        return uint256(answer);
+    }
+
+    function price() external view returns (uint256) {
+        uint256 over = _side(BASE_VAULT, BASE_VAULT_CONVERSION_SAMPLE, BASE_FEED_1, BASE_FEED_2);
+        uint256 under = _side(QUOTE_VAULT, QUOTE_VAULT_CONVERSION_SAMPLE, QUOTE_FEED_1, QUOTE_FEED_2);
+        return SCALE_FACTOR * over / under * twist;
+    }
+}
+"""
+
 SOLC = """
 const solc = require(process.argv[1]);
 process.stdout.write(solc.compile(require('fs').readFileSync(0, 'utf8')));
@@ -80,7 +215,7 @@ def compiled(cache: Path) -> dict[str, Any]:
     files = {f"src/{f.relative_to(source)}": {"content": f.read_text()} for f in sorted(source.rglob("*.sol"))}
     request = {
         "language": "Solidity",
-        "sources": {**files, "src/Harness.sol": {"content": HARNESS}},
+        "sources": {**files, "src/Harness.sol": {"content": HARNESS}, "src/Feeds.sol": {"content": FEEDS}},
         "settings": {
             "optimizer": {"enabled": True, "runs": 200},
             "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}},

@@ -244,7 +244,7 @@ class MorphoWorld:
 
     def _open(self, irm: Address, lltv: int, price: int, unit: int) -> Venue:
         """A market with a fee if it bears interest, liquidity, and users who own and allow whatever it takes."""
-        loan, collateral, oracle = (self._deploy(name) for name in ("ERC20Mock", "ERC20Mock", "OracleMock"))
+        loan, collateral, oracle = self._deploy("ERC20Mock"), self._deploy("ERC20Mock"), self._oracle(price)
         params = Params(loan, collateral, oracle, irm, lltv)
         venue = Venue(params, self.node.head().timestamp + 12, unit)
         everyone = (self.operator, self.lender, self.rival, *self.users)
@@ -254,12 +254,16 @@ class MorphoWorld:
             self._send(Tx(who, token, call_data("setBalance(address,uint256)", who, 10**30)) for who in everyone)
             users = (who for who in everyone if who != self.operator)
             self._send(Tx(who, token, call_data("approve(address,uint256)", self.morpho, 2**255)) for who in users)
-        self.set_price(venue, price)
         supply = venue.call("supply", LENDING, 10 * self.worth(venue), 0, self.lender, b"")
         self._send([Tx(self.lender, self.morpho, supply)])
         if irm != NO_IRM:
             self._send([Tx(self.owner, self.morpho, venue.call("setFee", "uint256", WAD // 10))])
         return venue
+
+    def _oracle(self, price: int) -> Address:
+        oracle = self._deploy("OracleMock")
+        self._send([Tx(self.owner, oracle, call_data("setPrice(uint256)", price))])
+        return oracle
 
     def _deploy(self, name: str, arguments: bytes = b"") -> Address:
         code = bytes.fromhex(self._artifacts[name]["evm"]["bytecode"]["object"]) + arguments

@@ -17,7 +17,8 @@ from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.foresight import LEVELS, Question, climb, flat, nearest, stress
 from keeper.protocols.options.records import Account, State
 from keeper.protocols.options.risk import Price
-from keeper.protocols.options.whatif import WhatIf, moved, published
+from keeper.protocols.options.whatif import moved, published
+from keeper.protocols.whatif import WhatIf
 from keeper.simulation.node import Anvil
 from keeper.units import WAD, wad
 from tests.worlds.options import EXPIRIES, GENESIS, SPOTS, OptionsWorld, legs

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keeper.protocols.options.coming import due
-from keeper.protocols.options.settings import Rule
+from keeper.protocols.publishing import Rule, due
 from keeper.simulation.publisher import Rule as Published
 from keeper.simulation.publisher import SpotFeed
 from keeper.units import wad

@@ -136,6 +136,15 @@ def test_the_shipped_morpho_section_needs_only_a_desk() -> None:
     assert {name: getattr(bound, name) for name in defaults} == defaults
 
 
+def test_the_feeds_in_the_shipped_morpho_section_can_be_written_so(tmp_path: Path) -> None:
+    text = (CONFIG / "keeper.toml").read_text().replace("# [protocols.morpho.feeds]", "[protocols.morpho.feeds]")
+    line = next(one for one in text.splitlines() if "heartbeat" in one and one.startswith('# "0x…"'))
+    (tmp_path / "k.toml").write_text(text.replace(line, line.removeprefix("# ").replace("0x…", A)))
+    settings = load([tmp_path / "k.toml"], [f"protocols.morpho.desk={A}"], {})
+    feed = morpho.Feed(wad("0.005"), 3_600, A_, (18, 6))
+    assert settings.bind(morpho.Settings, "protocols", "morpho").feeds == {A_: feed}
+
+
 @pytest.mark.parametrize("file", ["anvil.toml", "keeper.toml"])
 def test_the_shipped_strategies_are_there_and_state_every_default_as_it_is(file: str) -> None:
     settings = load([CONFIG / file], environ={})

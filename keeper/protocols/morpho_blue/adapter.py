@@ -4,6 +4,8 @@ A market's stored totals lack the interest since its last accrual; every number 
 a transaction will execute. Money of account of a ``HealthReport`` is the market's loan token in its smallest units:
 equity is what the collateral lets the borrower owe, requirement what is owed. The desk pays with loan tokens at hand
 and keeps the seized collateral; what selling it costs is an estimate (``Settings.haircut``).
+
+Oracles are read with every block; what the next answer of a listed feed makes of them is foreseen (``ahead.py``).
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from keeper.model import (
 from keeper.ports import Columns, View
 from keeper.protocols import words
 from keeper.protocols.desk import Worth, reason
-from keeper.protocols.morpho_blue import events, maths, offers
+from keeper.protocols.morpho_blue import ahead, events, feeds, maths, offers
 from keeper.protocols.morpho_blue.offers import Plan
 from keeper.protocols.morpho_blue.records import (
     CASH,
@@ -92,24 +94,30 @@ class MorphoBlue:
         Collateral is followed in markets no longer served as well: what was seized does not go away.
         """
         markets = [view.get(key) for key in view.keys(MARKET)]
-        oracles = dict.fromkeys(m.params.oracle for m in markets if unserved(self.settings, m) is None)
+        oracles = tuple(dict.fromkeys(m.params.oracle for m in markets if unserved(self.settings, m) is None))
         prices = [self._read("price", oracle, PRICE) for oracle in oracles]
         tokens = dict.fromkeys((*self.settings.tokens, *(m.params.collateral for m in markets)))
         cash = [self._read("cash", token, self._balance_of) for token in tokens]
-        return Interests((LogFilter(self.settings.morpho),), (*prices, *cash), self.settings.since)
+        behind = [self._read(what, of, data) for what, of, data in feeds.reads(self.settings, view, oracles)]
+        coming = tuple(dict.fromkeys(feeds.pending(self.settings, view)))
+        reads = (*prices, *cash, *behind)
+        return Interests((LogFilter(self.settings.morpho),), reads, self.settings.since, coming)
 
     @property
     def _balance_of(self) -> bytes:
         return BALANCE_OF + words.pack(self.settings.desk)
 
     def _read(self, what: str, of: Address, data: bytes) -> Read:
-        return Read(f"{self.name}.{what}.0x{of.hex()}", of, data)
+        more = f".{data.hex()}" if what in ("part", "transmitters", "vault") else ""
+        return Read(f"{self.name}.{what}.0x{of.hex()}{more}", of, data)
 
     def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Fact]:
         """An empty answer means that the call reverted: what was known is forgotten, lest it pass for new."""
         if isinstance(source, Log):
             return events.absorb(self.settings, view, source, ref)
         read, answer = source
+        if behind := feeds.absorb(view, read, answer, ref):
+            return events.change(view, *behind)
         number = words.uint(answer, 0) if answer else None
         if read.data == PRICE:
             return events.change(view, price_key(read.target), self._priced(view, read.target, number))
@@ -141,17 +149,22 @@ class MorphoBlue:
 
     def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
         """A liquidation for each unhealthy position, and a refusal for each market with debt but without a value."""
-        for report in suspects:
-            if not report.healthy:
-                yield offers.liquidation(self.settings, view, report.key, at)
+        yield from self.against(view, suspects, at)
         for market in view.keys(MARKET):
             valued = value(self.settings, view, market, at)
             if isinstance(valued, Reason) and view.get(market).totals.borrow_shares:
                 yield offers.refused(market, at, valued)
 
     def foresee(self, view: View, pending: Pending, at: Moment) -> View | None:
-        """Nothing: its oracles are read, and what moves them is not known."""
-        return None
+        """An answer on its way to a feed that oracles read."""
+        return ahead.after(self.settings, view, pending, at)
+
+    def expected(self, view: View, at: Moment) -> Iterable[Pending]:
+        """Answers that the rules of listed feeds make due, as their pools have them now."""
+        return ahead.due_by(self.settings, view, at)
+
+    def against(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
+        return [offers.liquidation(self.settings, view, r.key, at) for r in suspects if not r.healthy]
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         """US dollars (wad) of loan tokens left; when any token is short, minus the worth of what is missing.

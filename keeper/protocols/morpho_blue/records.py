@@ -78,6 +78,70 @@ class Cash:
     assets: int
 
 
+# ─── behind the oracles ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``latestRoundData`` of a feed."""
+
+    value: int  # in the feed's decimals
+    updated: int  # timestamp
+    phase: int  # upper part of its round: another one, another aggregator
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregator:
+    """Where the answers of a feed come from."""
+
+    address: Address
+    phase: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transmitters:
+    """Who may bring answers to an aggregator: operators, or their forwarders."""
+
+    who: tuple[Address, ...]
+    asked: int  # timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The price of a pool of Uniswap v3."""
+
+    root: int  # square root of smallest units of token 1 per one of token 0, times 2**96
+
+
+# ─── keys ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def part_key(oracle: Address, i: int) -> Key:
+    """A whole number that an oracle is made of, see ``feeds.PARTS``."""
+    return Key("part", int.from_bytes(oracle) << 8 | i)
+
+
+def answer_key(feed: Address) -> Key:
+    return Key("answer", int.from_bytes(feed))
+
+
+def aggregator_key(feed: Address) -> Key:
+    return Key("aggregator", int.from_bytes(feed))
+
+
+def transmitters_key(aggregator: Address) -> Key:
+    return Key("transmitters", int.from_bytes(aggregator))
+
+
+def slot_key(pool: Address) -> Key:
+    return Key("slot", int.from_bytes(pool))
+
+
+def vault_key(vault: Address, sample: int) -> Key:
+    """Assets, a whole number, that so many shares are worth."""
+    return Key("vault", sample << 160 | int.from_bytes(vault))
+
+
 def market_key(market: Hash) -> Key:
     return Key(MARKET, int.from_bytes(market))
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
 from keeper.model import Address, Hash
 from keeper.protocols.morpho_blue.maths import Irm
-from keeper.units import Bps, Money, Seconds, div_up, mul_down
+from keeper.protocols.publishing import Rule
+from keeper.units import Bps, Money, Seconds, Share, div_up, mul_down
 
-NO_IRM: Final[Address] = bytes(20)
+NOBODY: Final[Address] = bytes(20)
+NO_IRM: Final = NOBODY
+PAIR: Final = 2  # tokens of a pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,38 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Feed:
+    """A price feed that oracles read. Its next answer is known when it is seen pending; and, with a rule and a pool
+    of the same pair, about known when the rule makes it due.
+
+    ValueError when these do not fit together.
+    """
+
+    deviation: Share = 0  # wad, of the last answer; its operators publish it, as they do the heartbeat
+    heartbeat: Seconds = 0
+    pool: Address = NOBODY  # of Uniswap v3
+    pair: tuple[int, ...] = ()  # decimals of the pool's two tokens
+    decimals: int = 8  # of the feed
+    inverse: bool = False  # the feed has the price of the pool's second token in the first
+
+    def __post_init__(self) -> None:
+        if self.pool != NOBODY and not (len(self.pair) == PAIR and self.deviation > 0 and self.heartbeat > 0):
+            raise ValueError("a pool needs pair, the decimals of its two tokens, and deviation and heartbeat above 0")
+
+    @property
+    def rule(self) -> Rule | None:
+        return None if self.pool == NOBODY else Rule(self.deviation, self.heartbeat)
+
+    def answer(self, root: int) -> int:
+        """What the feed would say at a pool's root price (``records.Slot``), rounded down; 0 where there is none."""
+        over, under = root**2, 2**192
+        first, second = self.pair
+        if self.inverse:
+            over, under, first, second = under, over, second, first
+        return over * 10 ** (first + self.decimals) // (under * 10**second) if under else 0
+
+
+@dataclass(frozen=True)
 class Settings:
     """Anyone can open a market, with a worthless collateral and an oracle that calls it dear, and then sink in it:
     only ``markets`` that somebody has looked at are followed.
@@ -50,6 +85,7 @@ class Settings:
     haircut: Bps = 50  # bps of the oracle's value that selling seized collateral costs
     window: Seconds = 120  # seconds past the stated block for which the interest is reckoned with
     since: int = 0  # block in which Morpho was deployed
+    feeds: Mapping[Address, Feed] = field(default_factory=dict)  # whose answers are foreseen
 
     def __post_init__(self) -> None:
         if wrong := [market for market in self.markets if not re.fullmatch("0x[0-9a-fA-F]{64}", market)]:

@@ -13,8 +13,8 @@ from typing import Final
 from keeper.model import Moment, Pending
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.records import State
-from keeper.protocols.options.settings import Rule, Settings
-from keeper.units import WAD
+from keeper.protocols.options.settings import Settings
+from keeper.protocols.publishing import due
 
 PRICE: Final = 10**8  # decimals of a published price
 
@@ -28,11 +28,6 @@ def prices(settings: Settings, state: State, at: Moment) -> Iterator[Pending]:
         if due(rule, feed.spot, feed.time, price, at.timestamp):
             data = CONTRACTS["Oracle"].call("publish", u, price, at.timestamp, feed.confidence, b"")
             yield Pending(settings.contracts.oracle, data)
-
-
-def due(rule: Rule, last: int, since: int, price: int, now: int) -> bool:
-    """``Publisher``'s rule: deviation or heartbeat, whichever comes first."""
-    return abs(price - last) * WAD >= rule.deviation * last or now - since >= rule.heartbeat
 
 
 def reference(state: State, u: int) -> int | None:

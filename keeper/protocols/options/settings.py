@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Final
 
 from keeper.model import Address
+from keeper.protocols.publishing import Rule
 from keeper.units import Account, Coin, Money, Seconds, Share, wad
 
 NONE: Final = bytes(20)  # this deployment has no such contract
@@ -42,14 +43,6 @@ class Contracts:
             self.params: "Params",
             **{address: name for address, name in self._others if address != NONE},
         }
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When a publisher sends a price: it has moved by so much since the last one, or that has grown so old."""
-
-    deviation: Share  # wad, of the last price
-    heartbeat: Seconds
 
 
 @dataclass(frozen=True)

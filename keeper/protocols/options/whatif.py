@@ -1,35 +1,18 @@
-"""A view in which some records are others: the market after a move, or after an update that is not mined yet."""
+"""The market after a move, or after an update that is not mined yet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from keeper.model import BlockRef, Key
+from keeper.model import Key
 from keeper.ports import View
 from keeper.protocols.options import oracle
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.oracle import Feed, Smile
 from keeper.protocols.options.records import State
-
-
-class WhatIf:
-    """Implements ``ports.View``: ``changes`` over ``view``."""
-
-    def __init__(self, view: View, changes: Mapping[Key, Any]) -> None:
-        self._view, self._changes = view, changes
-
-    @property
-    def ref(self) -> BlockRef:
-        return self._view.ref
-
-    def get(self, key: Key) -> Any:
-        return self._changes[key] if key in self._changes else self._view.get(key)
-
-    def keys(self, kind: str) -> Iterator[Key]:
-        more = {key for key in self._changes if key.kind == kind}
-        return iter(sorted(more | set(self._view.keys(kind))))
+from keeper.protocols.whatif import WhatIf
 
 
 def moved(view: View, underlyings: Sequence[int], price: float, vol: float = 1.0) -> WhatIf:
