@@ -366,7 +366,7 @@ class Fence(Protocol):
         ...
 
     async def commit(self, line: bytes) -> None:
-        """Keep a line (``tx/rows.py``: ``line_of``) for those after us, durably, if our epoch is the highest; or Fenced."""
+        """Keep a line (``tx/rows.py``: ``line_of``) for those after us, durably; Fenced unless our epoch is highest."""
         ...
 
     async def lines(self) -> Sequence[bytes]:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from keeper.model import Moment, Pending, Record
+from keeper.core import health
+from keeper.core.book import Book
+from keeper.model import HealthReport, Moment, Pending, Record
 from keeper.ports import Adapter, View
 
 PATIENCE: Final = 3  # blocks after which a call that was not mined is not waited for
@@ -30,12 +32,26 @@ class Foreseen:
         """In the order in which they were seen."""
         return tuple(self._calls)
 
+    def clear(self, protocol: str, error: Exception, block: int) -> Iterator[Record]:
+        """Wait for none of them, as they have made a protocol fail."""
+        yield Record(block, "oracle.forgotten", {"protocol": protocol, "why": f"{type(error).__name__}: {error}"})
+        self._calls = {}
+
     def forget(self, block: int) -> None:
         self._calls = {call: seen for call, seen in self._calls.items() if seen > block - PATIENCE}
 
     def view(self, adapter: Adapter, now: View, at: Moment) -> View | None:
         """After all of them, in the order in which they were seen; None when they change nothing."""
         return after(adapter, now, self._calls, at)
+
+    def condemned(
+        self, adapter: Adapter, book: Book, now: Iterable[HealthReport], at: Moment
+    ) -> tuple[View, list[HealthReport]]:
+        """The market after all of them, and whom it condemns beside those who are ``now``."""
+        view, known = self.view(adapter, book, at), {report.key for report in now}
+        if view is None:
+            return book, []
+        return view, [r for r in health.condemned(adapter, book, at, view) if r.key not in known]
 
 
 def after(adapter: Adapter, now: View, calls: Iterable[Pending], at: Moment) -> View | None:

@@ -350,25 +350,25 @@ class Kernel:
         by = {look.desk.name: look for look in looks}
         busy = self._busy()
         busy += (d.opportunity for each in plans.values() for d, intent in each if intent is not None)
-        found = self._each((look.desk for look in looks), lambda d: self._look_ahead(by[d.name], at), effects)
+        calls = self._foreseen.calls
+        found = self._each((look.desk for look in looks), lambda d: self._look_ahead(by[d.name], at, effects), effects)
         early = self._planned([look for look in found if look.wanted], at, busy, effects)
         done = {look.desk.name: list[Plan]() for look in found}
-        calls = self._foreseen.calls
         for name, each in early.items():
             done[name] = [(d, replace(intent, behind=calls)) for d, intent in each if intent is not None]
         failed = {look.desk.name for look in found if look.wanted} - early.keys()
         return {name: each for name, each in done.items() if name not in failed}
 
-    def _look_ahead(self, look: Look, at: Moment) -> Look:
-        desk, nothing = look.desk, replace(look, wanted=[])
-        view = self._foreseen.view(desk.adapter, desk.book, at)
-        if view is None:
-            return nothing
-        known = {report.key for report in look.reports}
-        new = [r for r in health.condemned(desk.adapter, desk.book, at, view) if r.key not in known]
-        if not new:
-            return nothing
-        return Look(desk, view, new, self._wanted(desk, against(desk.adapter, view, new, at)))
+    def _look_ahead(self, look: Look, at: Moment, effects: list[Effect]) -> Look:
+        """Anybody can send a call that makes no sense: one that cannot be reckoned with is forgotten, and no more."""
+        desk = look.desk
+        try:
+            view, new = self._foreseen.condemned(desk.adapter, desk.book, look.reports, at)
+            if new:
+                return Look(desk, view, new, self._wanted(desk, against(desk.adapter, view, new, at)))
+        except FAULTS as error:
+            effects += self._foreseen.clear(desk.name, error, self.ref.number)
+        return replace(look, wanted=[])
 
     def _act(self, plans: Sequence[Plan], **how: bool) -> Iterator[Effect]:
         """Actions only: what is not done yet will be seen again when all is looked at."""

@@ -35,6 +35,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "account.unvalued": "accounts that nobody can put a number on now, whenever they become others, and why",
         "account.expected": "the next publications of the oracle, as its rule asks for them, will condemn these",
         "oracle.pending": "a call that may change the market was seen before it was mined",
+        "oracle.forgotten": "calls that were seen pending leave a market that nothing can be reckoned in; forgotten",
         "opportunity.seen": "something can be done",
         "opportunity.gone": "and no longer",
         "decision.liquidate": "act now, at a known price",

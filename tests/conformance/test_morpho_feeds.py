@@ -19,9 +19,10 @@ from keeper.core.desk import Desk, coming
 from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits
 from keeper.model import Address, Effect, Liquidate, Moment, Pending, Record, Send
+from keeper.observe.decisions import EVENTS
 from keeper.ports import View
 from keeper.protocols.conformance import follow, moment
-from keeper.protocols.morpho_blue import feeds, transmit
+from keeper.protocols.morpho_blue import ahead, feeds, transmit
 from keeper.protocols.morpho_blue.adapter import MorphoBlue
 from keeper.protocols.morpho_blue.records import position_key, price_key
 from keeper.protocols.morpho_blue.settings import NOBODY, Feed
@@ -267,6 +268,27 @@ def test_the_kernel_sends_behind_the_answer_and_first_when_it_was_expected(build
     world._send([fall])
     caught_up()
     assert len(sends(kernel.first())) == 1
+
+
+def test_a_call_that_cannot_be_reckoned_with_stops_nothing(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can send one. What is under water now is liquidated all the same, and the call is forgotten."""
+    world = build()
+    world.settle(world.venues[0], world.users[0], collateral=world.venues[0].unit, part=95)
+    world._send([Tx(world.operators, world.aggregators[0], second(2_700 * 10**8))])
+    kernel = Kernel([(world.adapter, [Instant()])], world.genesis, 12, lambda calls, *_: calls[-2], Limits())
+    while (batch := world.batch(kernel.desks[0].book)) is not None:
+        kernel.absorb(batch)
+
+    def fails(*_: object) -> None:
+        raise ValueError("no market")
+
+    monkeypatch.setattr(ahead, "after", fails)
+    kernel.absorb(Pending(world.aggregators[0], b"nonsense"))
+    effects = kernel.decide()
+    told = [effect.event for effect in effects if isinstance(effect, Record)]
+    assert "oracle.forgotten" in told and "protocol.paused" not in told and set(told) <= set(EVENTS)
+    assert len(sends(effects)) == 1
+    assert not kernel.glimpse()
 
 
 def sends(effects: Iterable[Effect]) -> list[Send]:

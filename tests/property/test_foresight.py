@@ -10,9 +10,11 @@ from random import Random
 import numpy as np
 import pytest
 
+from keeper.errors import Broken
 from keeper.margin.portfolio import Health
 from keeper.model import Key, Moment
 from keeper.protocols.options import foresight
+from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.foresight import LEVELS, Question, climb, flat, nearest, stress
 from keeper.protocols.options.records import Account, State
@@ -143,6 +145,115 @@ def test_other_calls_are_no_publication(world: OptionsWorld) -> None:
     data = world.price_call(0, SPOTS[0], world.now + 7)
     late = world.price_call(0, SPOTS[0], world.now - 1_000)
     assert [published(world.book, d, world.now) for d in (b"", data[:40], b"\1\2\3\4" + data[4:], late)] == [None] * 4
+
+
+def refused(world: OptionsWorld, data: bytes, now: int) -> bool:
+    """Whether the contract would not take it at ``now``; else it has taken it."""
+    try:
+        world.send(world.publisher, world.dep.oracle, data, now)
+    except Broken as error:
+        assert "custom error" in str(error)
+        return True
+    return False
+
+
+SPOT = SPOTS[0] * 10**8
+PRICES = {
+    "usual": {},
+    "a tenth less": {"spot": round(SPOT * 0.9)},
+    "trips": {"spot": round(SPOT * 0.8)},
+    "trips upwards": {"spot": round(SPOT * 1.2)},
+    "none": {"spot": 0},
+    "too dear": {"spot": 2**50},
+    "nearly so": {"spot": 2**50 - 1},
+    "the cheapest": {"spot": 1},
+    "too sure": {"confidence": 10_001},
+    "unsure": {"confidence": 0},
+    "of no underlying": {"u": 3},
+    "from the future": {"ahead": 1},
+    "from afar": {"ahead": 2**40},
+    "too old": {"ahead": -301},
+    "just not": {"ahead": -3},
+}
+
+
+@pytest.mark.parametrize("what", PRICES)
+def test_of_prices_the_contract_takes_what_is_foreseen_and_refuses_the_rest(world: OptionsWorld, what: str) -> None:
+    """Feed and breaker are what the contract makes of them."""
+    with world.undone():
+        now = world.now + 400 if what == "too old" else world.now + 7
+        more = {"u": 0, "spot": SPOT, "ahead": 0, "confidence": 10_000} | PRICES[what]
+        data = world.message(more["u"], more["spot"], now + more["ahead"], more["confidence"])
+        ahead = published(world.book, data, now)
+        assert refused(world, data, now) is (ahead is None)
+        if ahead is not None:
+            assert State(ahead).feed(0) == world.state.feed(0)
+            assert State(ahead).breaker() == world.state.breaker()
+            assert ("trips" in what or what in ("nearly so", "the cheapest")) == bool(State(ahead).breaker().trip_until)
+
+
+SMILES = {
+    "usual": {},
+    "steeper than a step": {"skew": -400_000, "curv": 2**31 - 1},
+    "no volatility": {"atm": 0},
+    "all of it": {"atm": 5_000_000},
+    "more than all": {"atm": 5_000_001},
+    "too sure": {"confidence": 10_001},
+    "too steep": {"skew": -(2**31) - 1},
+    "too bent": {"curv": 2**31},
+    "dear money": {"rate": 10**6 + 1},
+    "free money": {"rate": -(10**6)},
+    "of an odd time": {"expiry": EXPIRIES[0] + 1},
+    "far away": {"expiry": EXPIRIES[0] + 4 * 366 * 86_400},
+    "beyond time": {"expiry": 2**40 - 2**40 % 86_400 + 86_400},
+    "new": {"expiry": EXPIRIES[0] + 20 * 86_400},
+    "from the future": {"ahead": 1},
+    "of no underlying": {"u": 3},
+}
+
+
+@pytest.mark.parametrize("what", SMILES)
+def test_of_smiles_the_contract_takes_what_is_foreseen_and_refuses_the_rest(world: OptionsWorld, what: str) -> None:
+    usual = {"u": 0, "expiry": EXPIRIES[0], "atm": 800_000, "skew": -90_000, "curv": 90_000, "rate": 0}
+    usual |= {"ahead": 0, "confidence": 9_000}
+    with world.undone():
+        now, more = world.now + 7, usual | SMILES[what]
+        words = [more[name] for name in ("u", "expiry", "atm", "skew", "curv", "rate")]
+        data = world.smile_call(*words, now + more["ahead"], more["confidence"])
+        ahead = published(world.book, data, now)
+        assert refused(world, data, now) is (ahead is None)
+        if ahead is not None:
+            u, expiry = more["u"], more["expiry"]
+            assert State(ahead).smile(u, expiry) == world.state.smile(u, expiry)
+
+
+def test_what_is_far_from_the_first_price_after_a_thaw_is_not_foreseen(world: OptionsWorld) -> None:
+    feed = world.state.feed(0)
+    assert feed is not None
+    thawed = WhatIf(world.book, {Key("feed", 0): replace(feed, probation=True)})
+    frozen = WhatIf(world.book, {Key("feed", 0): replace(feed, frozen=True)})
+    for share, wanted in ((0.81, True), (0.79, False)):
+        data = world.message(0, int(feed.spot * share), world.now + 7, 10_000)
+        assert (published(thawed, data, world.now + 7) is not None) is wanted
+        assert published(frozen, data, world.now + 7) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_that_anybody_may_send_makes_it_fail(world: OptionsWorld, seed: int) -> None:
+    """Every market that is foreseen can be scanned."""
+    dice, oracle = Random(seed), CONTRACTS["Oracle"]
+    columns, view, at = laid(world, accounts(seed, 25))
+
+    def number(kind: str) -> int:
+        signed, near = kind.startswith("int"), dice.choice((world.now, EXPIRIES[0], SPOT, 800_000, 10_000))
+        top = 2**255 if signed else 2**256
+        return dice.choice((0, 1, 2, near, near, near, -1 if signed else 7, dice.randrange(top), top - 1))
+
+    for _ in range(400):
+        entry = oracle.functions[dice.choice(("publish", "publishSmile"))]
+        call = oracle.call(entry.name, *(b"" if kind == "bytes" else number(kind) for kind in entry.inputs))
+        if (ahead := published(view, call, at.timestamp)) is not None:
+            columns.suspects(ahead, at)
 
 
 @pytest.mark.parametrize(("price", "vol"), [(0.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0), (1.0, 0.0), (inf, 1.0)])

@@ -78,16 +78,23 @@ class OptionsWorld:
 
     def price_call(self, u: int, spot: float, time: int, confidence: int = 10_000) -> bytes:
         """Call data that publishes a price."""
-        args = (u, round(spot * 10**8), time, confidence)
+        return self.message(u, round(spot * 10**8), time, confidence)
+
+    def message(self, *args: int) -> bytes:
+        """The same in the words of the contract: underlying, price with 8 decimals, time, confidence."""
         return self.c["Oracle"].call("publish", *args, self.sign("spot", ("uint256",) * 4, *args))
 
     def publish_smile(
         self, u: int, expiry: int, atm: int, skew: int = -90_000, curv: int = 90_000, rate: int = 40_000
     ) -> None:
         time = self.now + 1
-        args = (u, expiry, atm, skew, curv, rate, time, 10_000)
+        data = self.smile_call(u, expiry, atm, skew, curv, rate, time, 10_000)
+        self.send(self.publisher, self.dep.oracle, data, time)
+
+    def smile_call(self, *args: int) -> bytes:
+        """Call data that publishes a smile: underlying, expiry, atm, skew, curv, rate, time, confidence."""
         signature = self.sign("smile", ("uint256",) * 3 + ("int256",) * 3 + ("uint256",) * 2, *args)
-        self.send(self.publisher, self.dep.oracle, self.c["Oracle"].call("publishSmile", *args, signature), time)
+        return self.c["Oracle"].call("publishSmile", *args, signature)
 
     def open_markets(self) -> None:
         for u, spot in enumerate(SPOTS):

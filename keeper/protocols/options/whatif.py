@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from keeper.model import Key
 from keeper.ports import View
 from keeper.protocols.options import oracle
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.oracle import Feed, Smile
-from keeper.protocols.options.records import State
+from keeper.protocols.options.records import State, smile_key
 from keeper.protocols.whatif import WhatIf
+from keeper.units import BPS, WAD, YEAR
+
+MAX_SPOT: Final = 2**50  # 8 decimals; these are the constants of ``Oracle.sol``
+MAX_ATM: Final = oracle.MAX_ATM // 10**12  # ppm
+MAX_RATE: Final = 10**6  # ppm
+MAX_LEFT: Final = 4 * YEAR  # seconds from a smile to its expiry
 
 
 def moved(view: View, underlyings: Sequence[int], price: float, vol: float = 1.0) -> WhatIf:
@@ -38,16 +44,16 @@ def _scaled(feed: Feed, factor: float) -> Feed:
 
 
 def _louder(smile: Smile, factor: float) -> Smile:
-    most = oracle.MAX_ATM // 10**12
-    atm = min(most, max(1, round(smile.atm * factor)))
+    atm = min(MAX_ATM, max(1, round(smile.atm * factor)))
     return replace(smile, atm=atm, smooth=min(oracle.MAX_ATM, max(1, round(smile.smooth * factor))))
 
 
 def published(view: View, data: bytes, now: int) -> WhatIf | None:
-    """The market after this call of the oracle, were it mined at ``now``; None when it is not a publication.
+    """The market after this call of the oracle, were it mined at ``now``; None when it is no publication, or one that
+    the contract refuses.
 
-    Signatures are not checked, and neither is order: a message that the contract refuses changes nothing there, and a
-    transaction that relied on it fails in simulation.
+    Only signatures are not checked: whoever lacks the publisher's key is refused there, and a transaction that relied
+    on his message fails in simulation.
     """
     call = CONTRACTS["Oracle"].decode(data)
     if call is None:
@@ -55,24 +61,38 @@ def published(view: View, data: bytes, now: int) -> WhatIf | None:
     name, args = call
     if name == "publish":
         return _spot(view, args, now)
-    return _smile(view, args) if name == "publishSmile" else None
+    return _smile(view, args, now) if name == "publishSmile" else None
 
 
 def _spot(view: View, args: Mapping[str, Any], now: int) -> WhatIf | None:
-    state, u = State(view), args["u"]
-    feed = state.feed(u)
-    if feed is None or args["time"] <= feed.time or not args["spot"]:
+    state, u, spot = State(view), args["u"], args["spot"]
+    feed, c = state.feed(u), state.config()
+    if feed is None or feed.frozen or not 0 < spot < MAX_SPOT or args["confidence"] > BPS:
         return None
-    after, _ = oracle.publish(feed, args["spot"], args["time"], args["confidence"], now, state.config())
-    return WhatIf(view, {Key("feed", u): after})
+    too_far = feed.probation and abs(spot - feed.spot) * WAD > c.first_band * feed.spot
+    if too_far or not _in_order(args["time"], feed.time, c.max_age, now):
+        return None
+    after, _ = oracle.publish(feed, spot, args["time"], args["confidence"], now, c)
+    changes: dict[Key, Any] = {Key("feed", u): after}
+    if abs(spot * 10**4 - after.slow) * WAD > c.trip * after.slow:
+        changes[Key("breaker", 0)] = replace(state.breaker(), trip_until=now + c.trip_for)
+    return WhatIf(view, changes)
 
 
-def _smile(view: View, args: Mapping[str, Any]) -> WhatIf | None:
-    state, u = State(view), args["u"]
-    key = Key("smile", u << 40 | args["expiry"])
-    feed, old = state.feed(u), view.get(key)
-    if feed is None or (old is not None and args["time"] <= old.time):
+def _smile(view: View, args: Mapping[str, Any], now: int) -> WhatIf | None:
+    state, u, expiry = State(view), args["u"], args["expiry"]
+    feed, c, key = state.feed(u), state.config(), smile_key(u, expiry)
+    old: Smile | None = view.get(key)
+    near = expiry % c.window == 0 and expiry < 2**40 and expiry <= args["time"] + MAX_LEFT
+    bounded = all(-(2**31) <= args[name] < 2**31 for name in ("skew", "curv")) and abs(args["rate"]) <= MAX_RATE
+    if feed is None or not (near and bounded and 0 < args["atm"] <= MAX_ATM) or args["confidence"] > BPS:
+        return None
+    if not _in_order(args["time"], old.time if old else 0, c.smile_age, now):
         return None
     told = {name: args[name] for name in ("atm", "skew", "curv", "rate", "time", "confidence")}
-    new = Smile(**told, smooth=0)
-    return WhatIf(view, {key: oracle.publish_smile(old, new, feed, state.config())})
+    return WhatIf(view, {key: oracle.publish_smile(old, Smile(**told, smooth=0), feed, c)})
+
+
+def _in_order(time: int, last: int, age: int, now: int) -> bool:
+    """``Oracle._inOrder``."""
+    return last < time <= now <= time + age
