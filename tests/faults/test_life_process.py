@@ -18,7 +18,7 @@ import pytest
 
 from keeper.testing.proxy import Proxy
 from tests.worlds.market import Scene, crash
-from tests.worlds.process import Process
+from tests.worlds.process import PATIENCE, Process
 
 pytestmark = pytest.mark.chain
 
@@ -38,7 +38,7 @@ def run(scene: Scene, *sets: str) -> Process:
 def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(20)
+        listener.settimeout(PATIENCE)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
         yield listener
@@ -83,7 +83,7 @@ async def test_systemd_hears_when_it_is_ready_how_it_goes_and_when_it_stops(
             while True:
                 supervisor.recv(4096)
         os.kill(keeper.pid, SIGCONT)
-        supervisor.settimeout(20)
+        supervisor.settimeout(PATIENCE)
         await told(supervisor, "WATCHDOG=1")
         keeper.send(SIGTERM)
         await told(supervisor, "STOPPING=1")
