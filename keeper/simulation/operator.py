@@ -6,8 +6,10 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Final
 
+from keeper.simulation.market import SMILE
 from keeper.simulation.node import CHAIN_ID
-from keeper.simulation.world import World
+from keeper.simulation.surface import Regime
+from keeper.simulation.world import REGIMES, World
 
 TEMPLATE: Final = """schema = 1
 
@@ -34,6 +36,7 @@ inventory = {inventory}
 reserve   = "$100000"
 pool_weight = "10 %"
 rules     = [{rules}]
+smiles    = [{smiles}]
 floor     = "$200000"
 contracts = {{ {contracts} }}
 
@@ -97,11 +100,18 @@ def configure(world: World, folder: Path) -> Path:
             desk=f"0x{world.desk.hex()}",
             inventory=list(world.stock),
             rules=", ".join(['{ deviation = "0.5 %", heartbeat = "5s" }'] * len(world.stock)),
+            smiles=", ".join(map(_smile, REGIMES[: len(world.stock)])),
             contracts=_contracts(world),
             **(CAREFUL if world.size.harsh else dict.fromkeys(CAREFUL, "")),
         )
     )
     return file
+
+
+def _smile(regime: Regime) -> str:
+    """How a publisher of this world sends, and what he sends."""
+    deviation, response = SMILE.deviation / 10_000, regime.response * 100
+    return f'{{ deviation = "{deviation:g} %", heartbeat = "{SMILE.heartbeat}s", response = "{response:g} %" }}'
 
 
 def _contracts(world: World) -> str:

@@ -205,8 +205,9 @@ class Options:
         return published(view, pending.data, at.timestamp)
 
     def expected(self, view: View, at: Moment) -> Iterable[Pending]:
-        """Prices that the publishers' rules make due, as the pools have them now."""
-        return coming.prices(self.settings, State(view), at)
+        """Prices and smiles that the publishers' rules make due, as the pools have them now."""
+        state = State(view)
+        return (*coming.prices(self.settings, state, at), *coming.smiles(self.settings, state, at))
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         """E - Q_im of the own account, less the reserve, after buying all of these; -1 if hedges lack inventory."""

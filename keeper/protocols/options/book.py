@@ -28,6 +28,7 @@ from keeper.protocols.options.records import (
     Pool,
     Push,
     State,
+    quoted_key,
     smile_key,
     step_key,
 )
@@ -111,6 +112,7 @@ def smile_published(state: State, log: Log, ref: BlockRef) -> Changes:
     new = oracle.Smile(atm, skew, curv, rate, time, confidence, smooth=0)
     after = oracle.publish_smile(state.smile(u, expiry), new, _registered(state, u), state.config())
     yield put(state, smile_key(u, expiry), after)
+    yield put(state, quoted_key(u, expiry), _registered(state, u).spot)
 
 
 def breaker_changed(state: State, log: Log, ref: BlockRef) -> Changes:

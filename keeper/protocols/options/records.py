@@ -5,6 +5,7 @@ account    account                   Account
 auction    account                   Auction
 feed       underlying                oracle.Feed
 smile      underlying, expiry        oracle.Smile
+quoted     underlying, expiry        int, spot at its last message, 8 decimals
 step       underlying, boundary      oracle.Step
 breaker    0                         oracle.Breaker
 config     0                         oracle.Config
@@ -170,6 +171,10 @@ def smile_key(underlying: int, expiry: int) -> Key:
     return Key("smile", underlying << 40 | expiry)
 
 
+def quoted_key(underlying: int, expiry: int) -> Key:
+    return Key("quoted", smile_key(underlying, expiry).id)
+
+
 def step_key(underlying: int, index: int) -> Key:
     return Key("step", underlying << 40 | index)
 
@@ -212,6 +217,9 @@ class State:
 
     def smile(self, underlying: int, expiry: int) -> Smile | None:
         return cast("Smile | None", self.view.get(smile_key(underlying, expiry)))
+
+    def quoted(self, underlying: int, expiry: int) -> int | None:
+        return cast("int | None", self.view.get(quoted_key(underlying, expiry)))
 
     def steps(self, underlying: int) -> Steps:
         return Steps(self.view, underlying)

@@ -46,6 +46,19 @@ class Contracts:
 
 
 @dataclass(frozen=True)
+class SmileRule:
+    """The same for the smiles of an underlying, of which the vol at the money decides.
+
+    ``response``: what that gains at 30 days per unit of log return lost, at other expiries times sqrt(30 d / left);
+    0: it is not known, and stays as it is.
+    """
+
+    deviation: Share  # wad, points of volatility
+    heartbeat: Seconds
+    response: Share = 0
+
+
+@dataclass(frozen=True)
 class Settings:
     """Who we are, and what a portfolio costs us to hold and to leave.
 
@@ -69,5 +82,6 @@ class Settings:
     pool_weight: Share = 0  # wad, of the pools in the price that the oracle reports
     impact: Seconds = 120  # for which own trades count as still in that price
     rules: tuple[Rule, ...] = ()  # by underlying, how its publisher works; what comes next is read from the pool
+    smiles: tuple[SmileRule, ...] = ()  # by underlying, the same for its smiles
     crowd: Share = wad("0.05")  # wad, of the delta of all others under water, that is in the pool before our hedge
     tolerance: Share = wad("0.02")  # wad, how much worse than planned a swap may be before all reverts
