@@ -170,7 +170,6 @@ PRICES = {
     "too sure": {"confidence": 10_001},
     "unsure": {"confidence": 0},
     "of no underlying": {"u": 3},
-    "from the future": {"ahead": 1},
     "from afar": {"ahead": 2**40},
     "too old": {"ahead": -301},
     "just not": {"ahead": -3},
@@ -207,7 +206,6 @@ SMILES = {
     "far away": {"expiry": EXPIRIES[0] + 4 * 366 * 86_400},
     "beyond time": {"expiry": 2**40 - 2**40 % 86_400 + 86_400},
     "new": {"expiry": EXPIRIES[0] + 20 * 86_400},
-    "from the future": {"ahead": 1},
     "of no underlying": {"u": 3},
 }
 
@@ -225,6 +223,15 @@ def test_of_smiles_the_contract_takes_what_is_foreseen_and_refuses_the_rest(worl
         if ahead is not None:
             u, expiry = more["u"], more["expiry"]
             assert State(ahead).smile(u, expiry) == world.state.smile(u, expiry)
+
+
+def test_a_message_from_a_little_ahead_counts_as_one_of_now(world: OptionsWorld) -> None:
+    """The next block may be later than we think, and takes it then."""
+    now = world.now + 7
+    for ahead, call in ((29, world.message), (301, world.message)):
+        told = [published(world.book, call(0, SPOT * 9 // 10, now + n, 10_000), now) for n in (0, ahead)]
+        feeds = [State(view).feed(0) if view else None for view in told]
+        assert feeds[1] == (feeds[0] if ahead < world.state.config().max_age else None)
 
 
 def test_what_is_far_from_the_first_price_after_a_thaw_is_not_foreseen(world: OptionsWorld) -> None:
