@@ -36,7 +36,7 @@ from keeper.chain.rpc import RpcError
 from keeper.chain.standing import Standings
 from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
-from keeper.daemon import TROUBLE, Daemon, nothing
+from keeper.daemon import TROUBLE, Again, Daemon, given_up, nothing
 from keeper.errors import ChainLost, Misconfigured
 from keeper.model import Address, BlockBatch, BlockRef, Hash
 from keeper.ports import Adapter, ChainSource, Clock, Executor, Strategy, Transactions, Watcher
@@ -152,6 +152,7 @@ class _Assembly:
         self.since = min(adapter.interests(loading.Nothing()).since for adapter, _ in self.desks)
         self.arming = Arming(settings, self.name, self.chain, isinstance(mode, Live))
         self.replay: Replay | None = None
+        self.again: Again = given_up  # a recording says the same each time
         self.headers = dict[Hash, Header]()
         self.standings: Standings | None = None  # of several endpoints
         self.beside: list[Callable[[], Awaitable[None]]] = []  # what runs for as long as the daemon does
@@ -209,7 +210,7 @@ class _Assembly:
                     await daemon.glimpse(calls)
                 return await self.step(ref)
 
-        daemon = Daemon(*parts, self.watchers, after, self.beside, reread, mempool)
+        daemon = Daemon(*parts, self.watchers, after, self.beside, reread, mempool, self.again)
         return Keeper(daemon, kernel, node, self.replay, self.care)
 
     def _mempool(self, urls: Sequence[str], kernel: Kernel) -> ports.Mempool | None:
@@ -269,7 +270,10 @@ class _Assembly:
     def _source(self, urls: Sequence[str], kernel: Kernel) -> ChainSource:
         node = Node(self._connect(urls), self.headers)
         follower = Follower(node, kernel.interests, self.clock, chains.patience(self.chain))
-        return follower if self.replay is None else Paced(follower, self.replay)
+        if self.replay is not None:
+            return Paced(follower, self.replay)
+        self.again = follower.again
+        return follower
 
     async def _recorded(self, urls: Sequence[str]) -> None:
         """From now on every head is recorded before the next one is made."""
@@ -313,7 +317,7 @@ class _Assembly:
                 history = await node.fee_history(5, [percentile], head.number)
             except RpcError:  # a node that does not keep it: the floor of the settings is what there is to bid
                 return []
-            return [row[0] for row in history.rewards]
+            return [row[0] for row in history.rewards if row]
 
         genesis = await answered(node.genesis_hash, self._patience)
         transactions = self.arming.transactions(_Both(node, executor), genesis, rewards, self.stack)

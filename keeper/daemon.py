@@ -17,7 +17,7 @@ import structlog
 
 from keeper.chain.rpc import RpcError  # arrow: the one error that is neither ours nor the transport's
 from keeper.core.kernel import Kernel
-from keeper.errors import AdapterFault, Broken, Fenced, Retry
+from keeper.errors import AdapterFault, Broken, Fenced, Retry, Unreadable
 from keeper.model import (
     Address,
     BlockBatch,
@@ -48,6 +48,14 @@ SENT: Final = (TxState.SIGNED, TxState.BROADCAST)
 GLIMPSES: Final = 32  # between two heads; what comes after them is seen with the next head
 
 
+Again = Callable[[Unreadable], Awaitable[None]]
+
+
+async def given_up(why: Unreadable) -> None:
+    """Where nobody can be asked again."""
+    raise why
+
+
 async def nothing(ref: BlockRef) -> bool:
     return True
 
@@ -71,17 +79,18 @@ class Daemon:
         beside: Sequence[Callable[[], Awaitable[None]]] = (),
         reread: Callable[[Reading, Hash], Awaitable[bytes]] | None = None,
         mempool: Mempool | None = None,
+        again: Again = given_up,
     ) -> None:
         """``after`` runs when a head has been dealt with; a stepped chain makes its next block there, or says False.
 
         ``beside`` are tasks that last as long as the daemon: when one fails, all of it ends. ``reread`` reads accounts
         again, at a block: with it the book is audited. ``mempool`` tells of calls that are not mined yet; None:
-        nobody looks.
+        nobody looks. ``again`` has a block that made no sense told anew, or raises what is wrong with it.
         """
         self.kernel = kernel
         self._source, self._transactions, self._reader = source, transactions, reader
         self._signer, self._clock, self._watchers, self._after = signer, clock, watchers, after
-        self._beside, self._reread, self._mempool = beside, reread, mempool
+        self._beside, self._reread, self._mempool, self._again = beside, reread, mempool, again
         self._opening: tuple[int, int] | None = None  # block and coin (wei) at which we began to act
         self._unresolved = set[Hash]()  # intents of an earlier process that may still be mined
         self._ready = False
@@ -122,6 +131,9 @@ class Daemon:
             async with self._thinking:
                 try:
                     turns += await self._heed(event)
+                except Unreadable as error:
+                    await self._again(error)
+                    continue
                 finally:
                     self._tell()
             if isinstance(event, BlockBatch) and event.head:

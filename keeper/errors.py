@@ -19,6 +19,7 @@
         ├── RiskHalt         7           a limit was reached; must not be restarted by a machine
         ├── NotFound         8           no such account, recording, running keeper
         └── Broken           1           a broken promise of ours: book diverged, journal unclear
+            └── Unreadable   1           a block as it was told to us; another node may tell it otherwise
 
 Foreign exceptions are translated where they enter (``chain/rpc.py``, ``settings.py``,
 ``tx/journal.py``); nothing outside those files catches a library's exception.
@@ -91,6 +92,10 @@ class Stop(KeeperError):
 class Broken(Stop):
     code = "KE401"
     exit_code = 1
+
+
+class Unreadable(Broken):
+    code = "KE410"
 
 
 class Misconfigured(Stop):

@@ -12,6 +12,8 @@ from keeper.errors import NodeUnavailable
 from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Pending
 
 WORD_LIMIT = 2**256
+COUNT_LIMIT = 2**63  # of what is counted or timed; no more fits into a column of the book or the journal
+PRICE_LIMIT = 2**127  # of wei per gas: times the gas of a block it is still a word
 
 
 class Header(NamedTuple):
@@ -32,10 +34,10 @@ def malformed(name: str) -> NodeUnavailable:
     return NodeUnavailable(f"the node's answer is unusable: {name} is missing or malformed")
 
 
-def quantity(value: Any, name: str) -> int:
-    """An integer of at most 256 bits."""
+def quantity(value: Any, name: str, limit: int = WORD_LIMIT) -> int:
+    """An integer below ``limit``."""
     try:
-        if isinstance(value, str) and value.startswith("0x") and (number := int(value, 16)) < WORD_LIMIT:
+        if isinstance(value, str) and value.startswith("0x") and (number := int(value, 16)) < limit:
             return number
     except ValueError:
         pass
@@ -69,13 +71,13 @@ def array(value: Any, name: str) -> list[Any]:
 def header(value: Any) -> Header:
     get = record(value, "block").get
     ref = BlockRef(
-        number=quantity(get("number"), "block.number"),
+        number=quantity(get("number"), "block.number", COUNT_LIMIT),
         hash=octets(get("hash"), "block.hash", 32),
         parent=octets(get("parentHash"), "block.parentHash", 32),
-        timestamp=quantity(get("timestamp"), "block.timestamp"),
-        base_fee=quantity(get("baseFeePerGas", "0x0"), "block.baseFeePerGas"),  # absent before EIP-1559
-        gas_used=quantity(get("gasUsed"), "block.gasUsed"),
-        gas_limit=quantity(get("gasLimit"), "block.gasLimit"),
+        timestamp=quantity(get("timestamp"), "block.timestamp", COUNT_LIMIT),
+        base_fee=quantity(get("baseFeePerGas", "0x0"), "block.baseFeePerGas", PRICE_LIMIT),  # absent before EIP-1559
+        gas_used=quantity(get("gasUsed"), "block.gasUsed", COUNT_LIMIT),
+        gas_limit=quantity(get("gasLimit"), "block.gasLimit", COUNT_LIMIT),
     )
     return Header(ref, int.from_bytes(octets(get("logsBloom"), "block.logsBloom", 256), "big"))
 
@@ -89,10 +91,10 @@ def placed_log(value: Any) -> PlacedLog:
         topics=tuple([octets(topic, "log.topics", 32) for topic in array(get("topics"), "log.topics")]),
         data=octets(get("data"), "log.data"),
         tx_hash=octets(get("transactionHash"), "log.transactionHash", 32),
-        index=quantity(get("logIndex"), "log.logIndex"),
+        index=quantity(get("logIndex"), "log.logIndex", COUNT_LIMIT),
     )
     return PlacedLog(
-        quantity(get("blockNumber"), "log.blockNumber"), octets(get("blockHash"), "log.blockHash", 32), log
+        quantity(get("blockNumber"), "log.blockNumber", COUNT_LIMIT), octets(get("blockHash"), "log.blockHash", 32), log
     )
 
 

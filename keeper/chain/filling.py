@@ -99,7 +99,7 @@ class Filling(Generic[D]):
             yield replace(event, head=False) if isinstance(event, BlockBatch) and blind else event
             if isinstance(event, BlockBatch) and event.ref.number >= self._target:
                 for desk, adapter in self._desks:
-                    if desk.missing:
+                    if desk.missing and desk.book.ref == event.ref:  # it was taken, and not asked for again
                         await self._filled(desk, adapter, event.ref)
 
     async def _filled(self, desk: D, adapter: Stored, ref: BlockRef) -> None:

@@ -18,14 +18,14 @@ from typing import Final, Protocol
 import structlog
 
 from keeper.chain.codec import Header
+from keeper.chain.finality import Finality
 from keeper.chain.node import BlockLogs, Contents
 from keeper.chain.rpc import RpcError
-from keeper.errors import Broken, ChainLost, NodeUnavailable, RateLimited, Retry, StaleRead, WrongChain
+from keeper.errors import Broken, ChainLost, NodeUnavailable, RateLimited, Retry, StaleRead, Unreadable, WrongChain
 from keeper.model import BlockBatch, BlockRef, ChainEvent, Hash, Interests, LogFilter, Read, Rollback
 from keeper.ports import Clock
 
 RING: Final = 256  # delivered blocks that can be rolled back to; the book can undo as many
-FINAL_EVERY: Final = 32  # blocks between questions for the final block
 UNPUSHED: Final = 3  # heads in a row that we had to look for ourselves
 FIRST_PAUSE: Final = 0.05  # seconds, doubled at each try
 LONGEST_PAUSE: Final = 10.0  # seconds, however long a node asks us to wait
@@ -84,6 +84,8 @@ class Follower:
         self._below: float | None = None  # since when the node's head is below ours
         self._moved = clock.monotonic()  # when the head last changed
         self._stale = False
+        self._doubt: Unreadable | None = None  # about the block that was delivered last
+        self._doubted = BlockRef(-1, b"", b"", 0, 0, 0, 0), 0.0  # the last such block, and since when
 
     async def events(self, start: int) -> AsyncIterator[ChainEvent]:
         """Every block from ``start`` on; once per follower. Raises ChainLost, WrongChain or Broken; never just ends."""
@@ -92,6 +94,7 @@ class Follower:
                 async for event in self._advance(start):
                     self._trouble.over()
                     yield event
+                    self._told_again()
             except (Retry, RpcError) as error:
                 self._pushed.clear()  # a dead block among them may be the cause
                 if isinstance(error, NodeUnavailable):
@@ -100,6 +103,26 @@ class Follower:
             else:
                 self._trouble.over()
                 await self._rest()
+
+    async def again(self, why: Unreadable) -> None:
+        """The block delivered last makes no sense: it will be asked for again, elsewhere where that can be.
+
+        Raises ``why`` when it has made none for ``Limits.patience``.
+        """
+        now, (block, since) = self._clock.monotonic(), self._doubted
+        if block != self._ring.tip:
+            self._doubted = self._ring.tip, now
+        elif now - since >= self._limits.patience:
+            raise why
+        self._log.warning("block.unreadable", endpoint=self._node.endpoint, error=str(why))
+        self._doubt = why
+        await self._clock.sleep(self._limits.backoff if block == self._ring.tip else FIRST_PAUSE)
+
+    def _told_again(self) -> None:
+        if self._doubt is not None:
+            doubt, self._doubt = self._doubt, None
+            self._ring.pop()
+            raise NodeUnavailable(f"{self._node.endpoint}: {doubt}")
 
     # ── one look at the chain ──
 
@@ -291,33 +314,6 @@ class Follower:
             self._wake.set()
 
 
-class Finality:
-    """Remembers the highest block that the node called final: on a sound chain it stays for ever."""
-
-    def __init__(self, node: ChainNode) -> None:
-        self._node = node
-        self._top = -1  # number of the highest final block
-        self._next = 0  # head at which to ask again
-
-    async def advance(self, head: int) -> None:
-        """Ask once in so many blocks. Nodes that know of no finality are believed to have none."""
-        if head < self._next:
-            return
-        self._next = head + FINAL_EVERY
-        try:
-            self._top = max(self._top, (await self._node.header("finalized")).ref.number)
-        except (RpcError, StaleRead):
-            return
-
-    def allow(self, to: BlockRef) -> None:
-        """Raises ChainLost when the chain takes back what was final."""
-        if to.number < self._top:
-            raise ChainLost(
-                f"{self._node.endpoint}: the chain went back to block {to.number}, and block {self._top} was final",
-                help="do not go on with this chain before you know what happened to it",
-            )
-
-
 class _Ring:
     """The blocks delivered last, oldest first. Far from the head they are not neighbours."""
 
@@ -345,6 +341,9 @@ class _Ring:
         self._refs[ref.hash] = ref
         if len(self._refs) > RING:
             del self._refs[self.oldest.hash]
+
+    def pop(self) -> None:
+        self._refs.popitem()
 
     def back_to(self, block: Hash) -> BlockRef:
         """Forget what lies above ``block``, which must be here."""

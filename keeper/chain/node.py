@@ -333,8 +333,8 @@ def _receipt(raw: dict[str, Any], blocks: Mapping[Hash, Header]) -> Receipt:
         tx_hash=octets(raw["transactionHash"], "receipt.transactionHash", 32),
         block=blocks[octets(raw["blockHash"], "receipt.blockHash", 32)].ref,
         ok=quantity(raw.get("status"), "receipt.status") == 1,
-        gas_used=quantity(raw.get("gasUsed"), "receipt.gasUsed"),
-        gas_price=quantity(raw.get("effectiveGasPrice"), "receipt.effectiveGasPrice"),
+        gas_used=quantity(raw.get("gasUsed"), "receipt.gasUsed", codec.COUNT_LIMIT),
+        gas_price=quantity(raw.get("effectiveGasPrice"), "receipt.effectiveGasPrice", codec.PRICE_LIMIT),
     )
 
 

@@ -24,7 +24,7 @@ from keeper.core.ledger import Ledger
 from keeper.core.planner import Limits
 from keeper.core.rivals import Rivals
 from keeper.core.table import FAULTS, Failed, Side, Table
-from keeper.errors import Broken
+from keeper.errors import Unreadable
 from keeper.model import (
     Address,
     BlockBatch,
@@ -103,7 +103,7 @@ class Kernel:
             case Gap(first, last):
                 return [Record(self.ref.number, "block.gap", {"first": first, "last": last})]
             case Pending():
-                return list(self._foreseen.hear(event, self.desks, self.moment(), self.ref.number))
+                return list(self._foreseen.add(event, self.ref.number))
             case TxEvent():
                 return list(self._transaction(event))
 
@@ -114,7 +114,8 @@ class Kernel:
             try:
                 facts = desk.book.apply(batch)
             except FAULTS as error:
-                raise Broken(f"{desk.name} cannot read block {batch.ref.number}: {error}") from error
+                list(self._rollback(self.ref))  # as if it had not come
+                raise Unreadable(f"{desk.name} cannot read block {batch.ref.number}: {error}") from error
             seen += ((desk.name, fact) for fact in facts)
             for fact in facts:
                 self._facts.setdefault(fact.tx_hash, (batch.ref.number, []))[1].append((desk, fact))
@@ -124,8 +125,7 @@ class Kernel:
         self._rivals.block(batch.ref.number, seen, {desk.adapter.desk for desk in self.desks if desk.adapter.desk})
         self._foreseen.forget(self.ref.number)
         self._attempts.forget(self.ref.number, self.ref.number - DEPTH)
-        for tx in [tx for tx, (number, _) in self._facts.items() if number < self.ref.number - DEPTH]:
-            del self._facts[tx]
+        self._facts = {tx: seen for tx, seen in self._facts.items() if seen[0] >= self.ref.number - DEPTH}
 
     def _rollback(self, to: BlockRef) -> Iterator[Effect]:
         for desk in self.desks:

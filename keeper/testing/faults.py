@@ -33,6 +33,7 @@ class Reply:
     status: int = 200  # over HTTP
     headers: Mapping[str, str] = field(default_factory=dict)
     end: End = End.DONE
+    pace: float = 0.0  # seconds from one byte to the next, over HTTP and a unix socket
 
 
 class Exchange(Protocol):
@@ -98,6 +99,22 @@ def cut_after() -> Fault:
         return Reply(end=End.CUT)
 
     return fault
+
+
+def dripping(seconds: float) -> Fault:
+    """The answer, byte by byte: something always comes, and it takes for ever."""
+
+    async def fault(exchange: Exchange) -> Reply:
+        return Reply(json.dumps(await exchange.forward()).encode(), pace=seconds)
+
+    return fault
+
+
+def packed(body: bytes, method: str = "gzip") -> Fault:
+    """Few bytes that a client over HTTP unpacks into many."""
+    import gzip
+
+    return _always(Reply(gzip.compress(body), headers={"Content-Encoding": method}))
 
 
 def silent() -> Fault:

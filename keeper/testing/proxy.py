@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol, Self
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from keeper.testing.faults import End, Fault, Reply, answer, passed
-from keeper.testing.upstream import LINE, Gone, Json, Upstream
+from keeper.testing.upstream import LINE, Gone, Json, Upstream, asking
 
 Pushes = Callable[[Json], Sequence[Json]]  # a notification of the node -> what the client gets
 AT_HEAD: Final = {  # where a method names its block
@@ -119,7 +119,7 @@ class Proxy:
 
     async def freeze(self, behind: int = 0) -> None:
         """This node's head stays where it is, or so many blocks below; nothing newer is known here."""
-        async with _asking(self.upstream) as node:
+        async with asking(self.upstream) as node:
             self._frozen = int(await node.result("eth_blockNumber"), 16) - behind
         self.pushes = muted
 
@@ -268,6 +268,8 @@ class _Door:
             reply = Reply(end=End.CUT)
         if reply.end is End.CUT or reply.status != 200:
             await self.close(None)
+        elif reply.end is End.DONE and reply.pace:
+            await self._drip(reply)
         elif reply.end is End.DONE:
             self._out.put_nowait(reply.body)
 
@@ -278,6 +280,9 @@ class _Door:
     async def _write(self) -> None:
         while True:
             await self.put(await self._out.get())
+
+    async def _drip(self, reply: Reply) -> None:
+        self._out.put_nowait(reply.body)
 
     async def _listen(self) -> None:
         raise NotImplementedError
@@ -303,6 +308,11 @@ class _Socket(_Door):
 
     async def put(self, frame: bytes) -> None:
         self._writer.write(frame + b"\n")
+
+    async def _drip(self, reply: Reply) -> None:
+        for byte in reply.body:
+            self._writer.write(bytes([byte]))
+            await asyncio.sleep(reply.pace)
 
     async def close(self, code: int | None) -> None:
         self._writer.transport.abort()
@@ -364,21 +374,18 @@ class _Http(_Door):
                 self._proxy.closed(self)
         if reply.end is End.CUT:
             await self.close(None)
+        if reply.pace:
+            return await self._dripped(reply)
         return web.Response(body=reply.body, status=reply.status, headers=reply.headers)
+
+    async def _dripped(self, reply: Reply) -> web.StreamResponse:
+        slow = web.StreamResponse(status=reply.status, headers=reply.headers)
+        await slow.prepare(self._request)
+        for byte in reply.body:
+            await slow.write(bytes([byte]))
+            await asyncio.sleep(reply.pace)
+        return slow
 
     async def close(self, code: int | None) -> None:
         if (transport := self._request.transport) is not None:
             transport.abort()
-
-
-class _asking:  # noqa: N801  reads like a function
-    """A connection to the node for a question of the proxy's own."""
-
-    def __init__(self, socket: Path) -> None:
-        self._node = Upstream(socket)
-
-    async def __aenter__(self) -> Upstream:
-        return await self._node.open()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._node.close()

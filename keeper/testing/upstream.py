@@ -71,3 +71,16 @@ class Upstream:
                 if not waiting.done():
                     waiting.set_exception(Gone("hung up"))
                     waiting.exception()  # nobody may be waiting any more
+
+
+class asking:  # noqa: N801  reads like a function
+    """A connection to the node for a question of the proxy's own."""
+
+    def __init__(self, socket: Path) -> None:
+        self._node = Upstream(socket)
+
+    async def __aenter__(self) -> Upstream:
+        return await self._node.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._node.close()

@@ -6,7 +6,10 @@ import asyncio
 import gc
 import os
 import tracemalloc
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,13 +18,18 @@ from keeper.chain.follower import Follower, Limits
 from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits as Planning
 from keeper.daemon import Daemon
-from keeper.model import BlockRef, Hash, Interests, Log, LogFilter
+from keeper.model import Address, BlockRef, Hash, Interests, Log, LogFilter
 from keeper.observe.watch import Spoken
 from keeper.process.vitals import Vitals
 from keeper.protocols.desk import directly
 from keeper.testing.chain import ScriptedChain, log
 from keeper.testing.clock import VirtualClock
+from keeper.tx.budget import HOUR
+from keeper.tx.settings import DAY
+from keeper.tx.settings import Limits as Spending
 from tests.faults.test_life_daemon import ME, Parts
+from tests.unit.tx_chain import Chain, Sent, Tx
+from tests.unit.tx_rig import SETTINGS, Rig, intent
 
 BLOCKS = int(os.environ.get("KEEPER_BLOCKS", "1000"))
 WARM = 600  # blocks until every ring and cache is full
@@ -41,6 +49,8 @@ class Endless(ScriptedChain):
         for header in self.blocks[self.first : max(self.first, len(self.blocks) - self.kept)]:
             self.contents_of.pop(header.ref.hash, None)
             self.first += 1
+        for hash in self._dead:
+            self.contents_of.pop(hash, None)
         self._dead.clear()
 
     def _by_hash(self, block: Hash) -> Header:
@@ -78,8 +88,74 @@ async def test_memory_and_tasks_are_flat() -> None:
     finally:
         tracemalloc.stop()
     (before, tasks), (later, tasks_later) = marks
-    assert later - before < 200_000  # bytes; a block that is kept has some 1500
+    told("the keeper", later - before)
+    assert later - before < 50_000 + BLOCKS  # bytes; a block that is kept has some 1500
     assert tasks_later <= tasks
+
+
+# ─── the transaction manager ──────────────────────────────────────────────────────────────────────
+
+EVERY = 10  # blocks to a transaction
+TICK = 600  # seconds to a block: a day's limits, and what the journal keeps, are full before WARM
+
+
+class Lean(Chain):
+    """Forgets its old blocks, and what was sent."""
+
+    kept = 30
+
+    def __init__(self) -> None:
+        self.gone = self.count = 0
+        super().__init__()
+
+    def _append(self, txs: list[Tx]) -> None:
+        before = self.blocks[-1][0].number if self.blocks else -1
+        super()._append(txs)
+        ref, _ = self.blocks[-1]
+        self.blocks[-1] = replace(ref, number=before + 1, timestamp=TICK * (before + 1)), txs
+        self.count += len(txs)
+        del self.blocks[: -self.kept], self.sent[:]
+
+    async def nonce(self, address: Address) -> int:
+        return self.count
+
+    def _take(self) -> list[Tx]:
+        return [self.pool.pop(nonce) for nonce in sorted(self.pool)]
+
+    def _admit(self, tx: Tx) -> Sent:
+        self.pool[tx.nonce] = tx
+        return Sent(True)
+
+
+@pytest.mark.fault("G01", "C24")
+async def test_memory_of_the_transaction_manager_is_flat(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "journal.db", replace(SETTINGS, keep=2 * DAY + HOUR, limits=Spending(day_cost=10**21)))
+    rig.chain = rig.manager.lane.node = chain = Lean()
+    rig.signed = rig.manager.lane.signer._signed = deque(maxlen=1)  # type: ignore[attr-defined, assignment]
+    rig.budget._monotonic = lambda: float(chain.head.timestamp)
+    await rig.manager.recover()
+    marks = list[int]()
+    tracemalloc.start()
+    try:
+        for n in range(1, WARM + BLOCKS + 1):
+            if n % EVERY == 0:
+                await rig.submit(intent(1, id=n.to_bytes(32), subject=f"account {n}", valid_until=2**40))
+            await rig.mine()
+            if n in (WARM, WARM + BLOCKS):
+                gc.collect()
+                marks.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert chain.count == (WARM + BLOCKS) // EVERY
+    [(rows,)] = rig.journal.ask("SELECT count(*) FROM event")
+    assert rows < 4 * 3 * DAY // TICK  # of three days, and a few events to each
+    told("the transaction manager", marks[1] - marks[0])
+    assert marks[1] - marks[0] < 10_000 + 2 * BLOCKS  # bytes; a nonce that is remembered has some 300, in ten blocks
+
+
+def told(who: str, more: int) -> None:
+    """Seen with ``pytest -s``."""
+    print(f"{who}: {more} bytes more after {BLOCKS} blocks, {more / BLOCKS:.2f} a block")  # noqa: T201
 
 
 def mined(chain: Endless) -> None:

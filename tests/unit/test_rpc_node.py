@@ -87,6 +87,17 @@ def test_a_malformed_field_of_a_block_is_named(field: str, bad: Any) -> None:
         codec.header(block() | {field: bad})
 
 
+@pytest.mark.fault("S28", "R39")
+@pytest.mark.parametrize(
+    ("field", "bits"),
+    [("number", 63), ("timestamp", 63), ("gasUsed", 63), ("gasLimit", 63), ("baseFeePerGas", 127)],
+)
+def test_a_number_that_fits_into_no_column_is_malformed(field: str, bits: int) -> None:
+    codec.header(block() | {field: hex(2**bits - 1)})
+    with pytest.raises(NodeUnavailable, match=rf"block\.{field}"):
+        codec.header(block() | {field: hex(2**bits)})
+
+
 @pytest.mark.fault("R13")
 @pytest.mark.parametrize("field", sorted(set(block()) - {"baseFeePerGas"}))
 def test_a_missing_field_of_a_block_is_named(field: str) -> None:

@@ -117,6 +117,19 @@ async def test_a_malformed_receipt_is_no_answer(script: Script, node: Node, fiel
         await node.receipt(TX)
 
 
+@pytest.mark.fault("S28", "R39")
+async def test_a_receipt_that_the_journal_could_not_hold_is_no_answer(script: Script, node: Node) -> None:
+    for field, bits in (("gasUsed", 63), ("effectiveGasPrice", 127)):
+        for most, good in ((2**bits - 1, True), (2**bits, False)):
+            answer = receipt(**{field: hex(most)})
+            script.answers |= {"eth_getTransactionReceipt": answer, "eth_getBlockByHash": block()}
+            if good:
+                assert await node.receipt(TX) is not None
+            else:
+                with pytest.raises(NodeUnavailable, match=rf"receipt\.{field}"):
+                    await node.receipt(TX)
+
+
 @pytest.mark.fault("R22")
 async def test_the_receipt_of_another_transaction_is_no_answer(script: Script, node: Node) -> None:
     script.answers["eth_getTransactionReceipt"] = receipt(transactionHash=word(PARENT))
