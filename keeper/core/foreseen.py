@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from keeper.core import health
 from keeper.core.book import Book
+from keeper.core.table import FAULTS
 from keeper.model import HealthReport, Moment, Pending, Record
 from keeper.ports import Adapter, View
+
+if TYPE_CHECKING:
+    from keeper.core.desk import Desk
 
 PATIENCE: Final = 3  # blocks after which a call that was not mined is not waited for
 MOST: Final = 64  # calls remembered; the oldest go first
@@ -18,6 +22,18 @@ MOST: Final = 64  # calls remembered; the oldest go first
 @dataclass
 class Foreseen:
     _calls: dict[Pending, int] = field(default_factory=dict)  # -> block after which it was last seen
+
+    def hear(self, pending: Pending, desks: Iterable[Desk], at: Moment, block: int) -> Iterator[Record]:
+        """Remember a call that changes a market; any other would only crowd out those that do."""
+        for desk in desks:
+            try:
+                changes = desk.adapter.foresee(desk.book, pending, at) is not None
+            except FAULTS as error:
+                yield _forgotten(desk.name, error, block)
+            else:
+                if changes:
+                    yield from self.add(pending, block)
+                    return
 
     def add(self, pending: Pending, block: int) -> Iterator[Record]:
         """Told once."""
@@ -34,7 +50,7 @@ class Foreseen:
 
     def clear(self, protocol: str, error: Exception, block: int) -> Iterator[Record]:
         """Wait for none of them, as they have made a protocol fail."""
-        yield Record(block, "oracle.forgotten", {"protocol": protocol, "why": f"{type(error).__name__}: {error}"})
+        yield _forgotten(protocol, error, block)
         self._calls = {}
 
     def forget(self, block: int) -> None:
@@ -52,6 +68,10 @@ class Foreseen:
         if view is None:
             return book, []
         return view, [r for r in health.condemned(adapter, book, at, view) if r.key not in known]
+
+
+def _forgotten(protocol: str, error: Exception, block: int) -> Record:
+    return Record(block, "oracle.forgotten", {"protocol": protocol, "why": f"{type(error).__name__}: {error}"})
 
 
 def after(adapter: Adapter, now: View, calls: Iterable[Pending], at: Moment) -> View | None:

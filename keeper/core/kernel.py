@@ -103,7 +103,7 @@ class Kernel:
             case Gap(first, last):
                 return [Record(self.ref.number, "block.gap", {"first": first, "last": last})]
             case Pending():
-                return list(self._foreseen.add(event, self.ref.number))
+                return list(self._foreseen.hear(event, self.desks, self.moment(), self.ref.number))
             case TxEvent():
                 return list(self._transaction(event))
 

@@ -35,6 +35,7 @@ account   = "{desk}/0"
 inventory = {inventory}
 reserve   = "$100000"
 pool_weight = "10 %"
+publisher = "{publisher}"
 rules     = [{rules}]
 smiles    = [{smiles}]
 floor     = "$200000"
@@ -100,6 +101,7 @@ def configure(world: World, folder: Path) -> Path:
             desk=f"0x{world.desk.hex()}",
             inventory=list(world.stock),
             rules=", ".join(['{ deviation = "0.5 %", heartbeat = "5s" }'] * len(world.stock)),
+            publisher=f"0x{world.publisher.address.hex()}",
             smiles=", ".join(map(_smile, REGIMES[: len(world.stock)])),
             contracts=_contracts(world),
             **(CAREFUL if world.size.harsh else dict.fromkeys(CAREFUL, "")),

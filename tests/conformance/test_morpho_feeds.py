@@ -279,14 +279,20 @@ def test_a_call_that_cannot_be_reckoned_with_stops_nothing(build: Build, monkeyp
     while (batch := world.batch(kernel.desks[0].book)) is not None:
         kernel.absorb(batch)
 
+    for call in (Pending(world.aggregators[0], b"nonsense"), Pending(world.vault, second(1))):
+        assert kernel.absorb(call) == []
+    good = Pending(world.aggregators[0], second(2_600 * 10**8))
+    assert [effect.event for effect in kernel.absorb(good) if isinstance(effect, Record)] == ["oracle.pending"]
+
     def fails(*_: object) -> None:
         raise ValueError("no market")
 
     monkeypatch.setattr(ahead, "after", fails)
-    kernel.absorb(Pending(world.aggregators[0], b"nonsense"))
-    effects = kernel.decide()
-    told = [effect.event for effect in effects if isinstance(effect, Record)]
-    assert "oracle.forgotten" in told and "protocol.paused" not in told and set(told) <= set(EVENTS)
+    [told] = kernel.absorb(Pending(world.aggregators[0], second(2_500 * 10**8)))
+    assert isinstance(told, Record) and told.event == "oracle.forgotten"
+    effects = kernel.decide()  # the good one fails now too
+    events = [effect.event for effect in effects if isinstance(effect, Record)]
+    assert "oracle.forgotten" in events and "protocol.paused" not in events and set(events) <= set(EVENTS)
     assert len(sends(effects)) == 1
     assert not kernel.glimpse()
 

@@ -12,8 +12,10 @@ import pytest
 
 from keeper.errors import Broken
 from keeper.margin.portfolio import Health
-from keeper.model import Key, Moment
+from keeper.model import Delta, Key, Log, Moment, Pending
+from keeper.ports import View
 from keeper.protocols.options import foresight
+from keeper.protocols.options.adapter import Options
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.foresight import LEVELS, Question, climb, flat, nearest, stress
@@ -170,7 +172,6 @@ PRICES = {
     "too sure": {"confidence": 10_001},
     "unsure": {"confidence": 0},
     "of no underlying": {"u": 3},
-    "from the future": {"ahead": 1},
     "from afar": {"ahead": 2**40},
     "too old": {"ahead": -301},
     "just not": {"ahead": -3},
@@ -207,7 +208,6 @@ SMILES = {
     "far away": {"expiry": EXPIRIES[0] + 4 * 366 * 86_400},
     "beyond time": {"expiry": 2**40 - 2**40 % 86_400 + 86_400},
     "new": {"expiry": EXPIRIES[0] + 20 * 86_400},
-    "from the future": {"ahead": 1},
     "of no underlying": {"u": 3},
 }
 
@@ -225,6 +225,42 @@ def test_of_smiles_the_contract_takes_what_is_foreseen_and_refuses_the_rest(worl
         if ahead is not None:
             u, expiry = more["u"], more["expiry"]
             assert State(ahead).smile(u, expiry) == world.state.smile(u, expiry)
+
+
+def test_only_the_publishers_signature_counts_once_he_is_known(world: OptionsWorld) -> None:
+    """What our own rule expects has none, and no sender."""
+    settings = replace(world.adapter.settings, publisher=world.publisher)
+    adapter, at = Options(settings, chain_id=31_337), Moment(0, world.now + 7, 0)
+    good = world.message(0, SPOT, world.now + 7, 10_000)
+    smile = world.smile_call(0, EXPIRIES[0], 800_000, 0, 0, 0, world.now + 7, 10_000)
+    mine, world.key = world.key, b"\5" * 32
+    foreign = world.message(0, SPOT, world.now + 7, 10_000)
+    world.key = mine
+
+    def foreseen(data: bytes, view: View = world.book, by: Options = adapter, sender: bytes = b"\1" * 20) -> bool:
+        return by.foresee(view, Pending(world.dep.oracle, data, sender), at) is not None
+
+    assert foreseen(good) and foreseen(smile)
+    other = CONTRACTS["Oracle"].call("publish", 0, SPOT + 1, world.now + 7, 10_000, good[-96:-31])
+    bare = CONTRACTS["Oracle"].call("publish", 0, SPOT, world.now + 7, 10_000, b"")
+    odd = CONTRACTS["Oracle"].call("publish", 0, SPOT, world.now + 7, 10_000, b"\xff" * 64 + b"\x1b")
+    assert not any(map(foreseen, (foreign, other, bare, odd)))
+    assert foreseen(bare, sender=bytes(20)) and foreseen(foreign, by=world.adapter)
+    assert not foreseen(good, by=adapter.armed(b"", 1)) and foreseen(foreign, by=adapter.armed(b"", 0))
+    topics = (CONTRACTS["Oracle"].events["Publisher"].topic, (b"\6" * 20).rjust(32, b"\0"))
+    [replaced] = adapter.absorb(world.book, Log(world.dep.oracle, topics, b"", bytes(32), 0), world.book.ref)
+    assert isinstance(replaced, Delta) and not foreseen(good, view=WhatIf(world.book, {replaced.key: replaced.after}))
+    with world.undone():
+        assert refused(world, foreign, world.now + 7) and not refused(world, good, world.now + 7)
+
+
+def test_a_message_from_a_little_ahead_counts_as_one_of_now(world: OptionsWorld) -> None:
+    """The next block may be later than we think, and takes it then."""
+    now = world.now + 7
+    for ahead, call in ((29, world.message), (301, world.message)):
+        told = [published(world.book, call(0, SPOT * 9 // 10, now + n, 10_000), now) for n in (0, ahead)]
+        feeds = [State(view).feed(0) if view else None for view in told]
+        assert feeds[1] == (feeds[0] if ahead < world.state.config().max_age else None)
 
 
 def test_what_is_far_from_the_first_price_after_a_thaw_is_not_foreseen(world: OptionsWorld) -> None:

@@ -41,6 +41,7 @@ from keeper.model import (
 from keeper.ports import View
 from keeper.protocols.desk import Counted, Worth, reason
 from keeper.protocols.options import book, coming, duties, offers, packed, quotes, sealed, stages
+from keeper.protocols.options.authentic import signer
 from keeper.protocols.options.book import CONTRACTS
 from keeper.protocols.options.changes import Handler
 from keeper.protocols.options.columns import Columns
@@ -49,7 +50,7 @@ from keeper.protocols.options.desk import Desk
 from keeper.protocols.options.offers import Plan
 from keeper.protocols.options.records import State
 from keeper.protocols.options.risk import Health, Market, Portfolio, Price, cash_of, market, portfolio
-from keeper.protocols.options.settings import Settings
+from keeper.protocols.options.settings import NONE, Settings
 from keeper.protocols.options.slices import cut, merge
 from keeper.protocols.options.whatif import published
 from keeper.units import WAD, div_up, mul_up
@@ -110,7 +111,8 @@ class Options:
     def interests(self, view: View) -> Interests:
         c, desk = self.settings.contracts, self.settings.desk.rjust(32, b"\0")
         tokens = [LogFilter(t, (book.TRANSFER, *who)) for t in c.tokens for who in ((desk,), (None, desk))]
-        return Interests((*(LogFilter(a) for a in (*c.names, *c.pools)), *tokens), since=c.since, pending=(c.oracle,))
+        logs = (*(LogFilter(a) for a in (*c.names, *c.pools)), *tokens)
+        return Interests(logs, since=c.since, pending=(c.oracle,))
 
     def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Told | Fact]:
         if not isinstance(source, Log) or not source.topics:
@@ -200,9 +202,16 @@ class Options:
 
     def foresee(self, view: View, pending: Pending, at: Moment) -> View | None:
         """A price or a smile on its way to the oracle."""
-        if pending.target != self.settings.contracts.oracle:
+        if pending.target != self.settings.contracts.oracle or not self._authentic(view, pending):
             return None
         return published(view, pending.data, at.timestamp)
+
+    def _authentic(self, view: View, pending: Pending) -> bool:
+        """Whether the publisher signed it, or nobody sent it: then it is ``expected``. True where he is not known."""
+        publisher, sent = State(view).publisher() or self.settings.publisher, any(pending.sender)
+        if not sent or publisher == NONE or not self.chain_id:
+            return True
+        return signer(self.chain_id, pending.target, pending.data) == publisher
 
     def expected(self, view: View, at: Moment) -> Iterable[Pending]:
         """Prices and smiles that the publishers' rules make due, as the pools have them now."""

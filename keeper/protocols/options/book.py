@@ -115,6 +115,11 @@ def smile_published(state: State, log: Log, ref: BlockRef) -> Changes:
     yield put(state, quoted_key(u, expiry), _registered(state, u).spot)
 
 
+def publisher_changed(state: State, log: Log, ref: BlockRef) -> Changes:
+    """The first one has no event, see ``Settings.publisher``."""
+    yield put(state, Key("publisher", 0), log.topics[1][12:])
+
+
 def breaker_changed(state: State, log: Log, ref: BlockRef) -> Changes:
     """Level 3 stops the clocks of all feeds."""
     was, after = state.breaker(), oracle.Breaker(*(words.uint(log.data, i) for i in range(3)))
@@ -251,6 +256,7 @@ HANDLERS: Mapping[str, Mapping[bytes, Handler]] = {
             "Published": published,
             "SmilePublished": smile_published,
             "BreakerChanged": breaker_changed,
+            "Publisher": publisher_changed,
             "Frozen": frozen,
             "Thawed": thawed,
             "Vouched": vouched,

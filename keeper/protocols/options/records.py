@@ -7,6 +7,7 @@ feed       underlying                oracle.Feed
 smile      underlying, expiry        oracle.Smile
 quoted     underlying, expiry        int, spot at its last message, 8 decimals
 step       underlying, boundary      oracle.Step
+publisher  0                         bytes, the address whose signature counts, once it was replaced
 breaker    0                         oracle.Breaker
 config     0                         oracle.Config
 params     version                   params.ParamSet
@@ -232,6 +233,10 @@ class State:
         if (found := self._one("config")) is None:
             raise LookupError("the oracle's configuration is not known")
         return cast(Config, found)
+
+    def publisher(self) -> bytes:
+        """Address; empty unless he was replaced."""
+        return cast("bytes | None", self._one("publisher")) or b""
 
     def version(self) -> int:
         return cast("int | None", self._one("current")) or 0

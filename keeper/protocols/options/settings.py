@@ -81,6 +81,7 @@ class Settings:
     reverts: Share = wad("0.35")  # wad, part of its gas that a transaction burns when it reverts
     pool_weight: Share = 0  # wad, of the pools in the price that the oracle reports
     impact: Seconds = 120  # for which own trades count as still in that price
+    publisher: Address = NONE  # whose signature counts at the oracle, unless replaced since; none: it is not checked
     rules: tuple[Rule, ...] = ()  # by underlying, how its publisher works; what comes next is read from the pool
     smiles: tuple[SmileRule, ...] = ()  # by underlying, the same for its smiles
     crowd: Share = wad("0.05")  # wad, of the delta of all others under water, that is in the pool before our hedge

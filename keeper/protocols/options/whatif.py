@@ -70,9 +70,10 @@ def _spot(view: View, args: Mapping[str, Any], now: int) -> WhatIf | None:
     if feed is None or feed.frozen or not 0 < spot < MAX_SPOT or args["confidence"] > BPS:
         return None
     too_far = feed.probation and abs(spot - feed.spot) * WAD > c.first_band * feed.spot
-    if too_far or not _in_order(args["time"], feed.time, c.max_age, now):
+    time = _timely(args["time"], feed.time, c.max_age, now)
+    if too_far or time is None:
         return None
-    after, _ = oracle.publish(feed, spot, args["time"], args["confidence"], now, c)
+    after, _ = oracle.publish(feed, spot, time, args["confidence"], now, c)
     changes: dict[Key, Any] = {Key("feed", u): after}
     if abs(spot * 10**4 - after.slow) * WAD > c.trip * after.slow:
         changes[Key("breaker", 0)] = replace(state.breaker(), trip_until=now + c.trip_for)
@@ -87,12 +88,17 @@ def _smile(view: View, args: Mapping[str, Any], now: int) -> WhatIf | None:
     bounded = all(-(2**31) <= args[name] < 2**31 for name in ("skew", "curv")) and abs(args["rate"]) <= MAX_RATE
     if feed is None or not (near and bounded and 0 < args["atm"] <= MAX_ATM) or args["confidence"] > BPS:
         return None
-    if not _in_order(args["time"], old.time if old else 0, c.smile_age, now):
+    time = _timely(args["time"], old.time if old else 0, c.smile_age, now)
+    if time is None:
         return None
-    told = {name: args[name] for name in ("atm", "skew", "curv", "rate", "time", "confidence")}
-    return WhatIf(view, {key: oracle.publish_smile(old, Smile(**told, smooth=0), feed, c)})
+    told = {name: args[name] for name in ("atm", "skew", "curv", "rate", "confidence")}
+    return WhatIf(view, {key: oracle.publish_smile(old, Smile(**told, time=time, smooth=0), feed, c)})
 
 
-def _in_order(time: int, last: int, age: int, now: int) -> bool:
-    """``Oracle._inOrder``."""
-    return last < time <= now <= time + age
+def _timely(time: int, last: int, age: int, now: int) -> int | None:
+    """``Oracle._inOrder``: None for a message that it refuses. When the next block comes is a guess, so one from a
+    little ahead counts as one of ``now``: it is taken by the block whose time has come."""
+    if time > now + age:
+        return None
+    time = min(time, now)
+    return time if last < time and now <= time + age else None
