@@ -10,7 +10,7 @@ from keeper.cli import running, setup
 from keeper.cli.looking import Seen, looked
 from keeper.cli.output import emit, table, usd
 from keeper.core.kernel import Kernel
-from keeper.model import Reason
+from keeper.model import Key, Reason
 from keeper.protocols.options.adapter import Options
 from keeper.protocols.options.foresight import Breach, nearest
 from keeper.settings import Settings
@@ -61,8 +61,12 @@ def ahead(kernel: Kernel, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
                 found.append({"protocol": desk.adapter.name, **_plain(b)})
             notes += (f"0x{key.id:x} is condemned by the price that is due next" for key in sorted(desk.coming))
         else:
-            notes.append(f"{desk.adapter.name} cannot say who is next; keeper scan lists its accounts by health")
-    return sorted(found, key=lambda row: -row["day"])[:limit], [*notes, *_notes(unvalued(kernel))]
+            found += (
+                _fall(desk.adapter.name, key, ratio) for key, ratio in desk.book.columns.nearest(desk.book, at, limit)
+            )
+            notes.append(f"{desk.adapter.name} has no volatilities: by fall alone, after those of whom more is known")
+    found.sort(key=lambda row: (row["day"] is None, row["health"] if row["day"] is None else -row["day"]))
+    return found[:limit], [*notes, *_notes(unvalued(kernel))]
 
 
 def unvalued(kernel: Kernel) -> list[dict[str, str]]:
@@ -88,6 +92,13 @@ def _plain(b: Breach) -> dict[str, Any]:
     return {"account": f"0x{b.key.id:x}", **moves, "sigma": b.sigma, **finite, "surface": surface}
 
 
+def _fall(protocol: str, key: Key, ratio: float) -> dict[str, Any]:
+    """Of a borrower: what its collateral may lose against its debt, interest aside."""
+    unknown = dict.fromkeys(("rises", "sigma", "sigmas", "day", "even_after"))
+    falls = min(1.0, 1 / ratio) - 1 if ratio > 0 else 0.0
+    return {"protocol": protocol, "account": f"0x{key.id:x}", "health": ratio, "falls": falls, **unknown, "surface": []}
+
+
 def _move(factor: float) -> float | None:
     return None if isnan(factor) else factor - 1
 
@@ -101,7 +112,7 @@ def _breach(row: dict[str, Any]) -> tuple[str, ...]:
         _percent(row["falls"]),
         _percent(row["rises"]),
         "-" if row["sigmas"] is None else f"{row['sigmas']:.2f}",
-        f"{row['day']:.1%}",
+        "-" if row["day"] is None else f"{row['day']:.1%}",
         "-" if row["even_after"] is None else _span(row["even_after"]),
         both or "-",
     )

@@ -13,6 +13,7 @@ import pytest
 
 from keeper.cli import scan
 from keeper.cli.looking import Seen
+from keeper.model import Key
 from keeper.protocols.options.records import Account, Leg, smile_key
 from keeper.settings import Settings
 from keeper.units import WAD
@@ -55,3 +56,33 @@ async def test_accounts_that_cannot_be_valued_are_named(
     else:
         assert f"0x{BAD:x} cannot be valued" in err
         assert f"0x{GOOD:x}" in out
+
+
+async def test_next_lists_borrowers_by_the_fall_that_they_can_bear(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without volatilities there is no time and no sigma; those under water already are first."""
+    ratios = [(Key("position", 7), 1.25), (Key("position", 8), 0.5), (Key("position", 9), 1.0)]
+    columns = SimpleNamespace(nearest=lambda *_: ratios, refused=lambda *_: {})
+    desk = SimpleNamespace(name="morpho_blue", adapter=SimpleNamespace(name="morpho_blue"))
+    desk.book, desk.coming = SimpleNamespace(columns=columns), ()
+    kernel = SimpleNamespace(desks=[desk], moment=lambda: None, ref=SimpleNamespace(number=5))
+
+    @asynccontextmanager
+    async def looked(settings: Settings) -> AsyncIterator[tuple[Any, Seen]]:
+        yield SimpleNamespace(kernel=kernel), Seen()
+
+    monkeypatch.setattr(scan, "looked", looked)
+    args = argparse.Namespace(json=True, verb="scan", next=True, limit=None)
+    assert await scan._scan(args, cast(Settings, None)) == 0
+    rows = json.loads(capsys.readouterr().out)["data"]["accounts"]
+    assert [(row["account"], row["falls"]) for row in rows] == [
+        ("0x8", 0.0),
+        ("0x9", 0.0),
+        ("0x7", pytest.approx(-0.2)),
+    ]
+    assert all(row["day"] is None and row["sigmas"] is None for row in rows)
+    args.json = False
+    assert await scan._scan(args, cast(Settings, None)) == 0
+    out, err = capsys.readouterr()
+    assert "-20.00%" in out and "no volatilities" in err
