@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from keeper.model import BlockRef, Moment, Reason, Route, TxIntent
@@ -32,10 +31,9 @@ class Admission:
         """Nonce and first bid of an intent that may go; raises Refused."""
         self._check_losses(intent, head)
         self._check_room(intent, head)
-        node, address = self._lane.node, self._lane.signer.address
-        market, simulated, balance, mined = await asyncio.gather(
-            self.market(head), self._simulate(intent, head), node.balance(address), node.nonce(address)
-        )
+        asked = self._lane.ask(head).early()
+        simulated = await self._simulate(intent, head)
+        market, balance, mined = await self.market(head), await asked.balance(), await asked.mined()
         ceiling = self._lane.settings.fees.ceiling(intent.budget, intent.gas_limit)
         bid = fees.bid(market, head.next_base_fee, ceiling)
         if bid is None:
@@ -44,9 +42,9 @@ class Admission:
             raise Refused(Reason.SIM_REVERTED, digits(simulated.data))
         worst = intent.gas_limit * bid.max_fee + intent.call.value
         self._look_at(balance)
-        worst += self._lane.settings.gas_reserve
-        if balance < worst + sum(flight.worst_cost for flight in self._lane.unmined()):
-            raise Refused(Reason.INVENTORY_SHORT, f"balance {balance} wei")
+        worst += self._lane.settings.gas_reserve + sum(flight.worst_cost for flight in self._lane.unmined())
+        if balance < worst and (now := await self._lane.node.balance(self._lane.signer.address)) < worst:
+            raise Refused(Reason.INVENTORY_SHORT, f"balance {now} wei")
         return self._next_nonce(mined), bid
 
     def _look_at(self, balance: int) -> None:
@@ -60,7 +58,7 @@ class Admission:
     async def market(self, head: BlockRef) -> Fees:
         """Today's bid, asked for once per block."""
         if self._quoted is None or self._quoted[0] != head:
-            self._quoted = head, fees.market(head, await self._lane.rewards(head), self._lane.settings.fees)
+            self._quoted = head, fees.market(head, await self._lane.ask(head).tips(), self._lane.settings.fees)
         return self._quoted[1]
 
     async def still_good(self, flight: Flight, head: BlockRef) -> bool:

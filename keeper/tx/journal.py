@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,14 +45,23 @@ class Binding:
     mode: str
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A step of a flight, as it was then."""
+
+    flight: Flight
+    event: str
+    at: int  # block number
+    settled: bool
+
+
 class Journal:
     def __init__(self, path: Path, binding: Binding) -> None:
         """Open or create, lock, verify every row, bind. Raises Stop when any of these fails."""
         self.path = path
         self.binding = binding
         self._db: sqlite3.Connection | None = None
-        self._joined = False  # writes are part of a transaction that is under way
-        self._open_ended = False  # a whole transaction waits for its commit: see ``soon``
+        self._noted: list[Noted] = []  # what the chain says, and is not written yet: see ``note``
         self._failure = ""  # why it is closed, if not for the asking
         self._lock = Lock(path, reading.owner)
         try:
@@ -63,12 +72,15 @@ class Journal:
 
     def close(self) -> None:
         """Idempotent."""
+        self.settle()
+        self._end()
+
+    def _end(self) -> None:
         if self._db is not None:
             with suppress(sqlite3.Error):
-                if self._open_ended:
-                    self._db.execute("COMMIT")
                 self._db.close()
-            self._db, self._open_ended = None, False
+            self._db = None
+        self._noted.clear()
         self._lock.release()
 
     # ─── writing: each is one durable transaction ─────────────────────────────────────────────────
@@ -78,9 +90,11 @@ class Journal:
 
         ``why`` goes into the audit: the block and the settings it was decided by.
         """
-        with self._writing() as db:
-            if flight.intent.subject and db.execute(_OPEN, (flight.intent.subject,)).fetchone():
-                raise sqlite3.IntegrityError(f"{flight.intent.subject} has an open intent")
+        subject = flight.intent.subject
+        freed = bool(subject) and any(note.flight.intent.subject == subject for note in self._noted)
+        with self._writing(first=not freed) as db:
+            if subject and db.execute(_OPEN, (subject,)).fetchone():
+                raise sqlite3.IntegrityError(f"{subject} has an open intent")
             self._put_flight(db, flight)
             _put_attempt(db, flight.last)
             _log(db, "signed", flight, flight.created, flight.last, **why)
@@ -94,11 +108,21 @@ class Journal:
     def advance(self, flight: Flight, event: str, at: int, *, settled: bool = False) -> None:
         """The flight's present state and receipt. ``settled``: it will never be looked at again."""
         with self._writing() as db:
-            _put_intent(db, flight, settled=settled)
-            db.execute("DELETE FROM receipt WHERE intent = ?", (flight.intent.id,))
-            if flight.receipt is not None:
-                _put(db, "receipt", rows.receipt_row(flight.intent.id, flight.receipt))
-            _log(db, event, flight, at)
+            _advance(db, Noted(flight, event, at, settled))
+
+    def note(self, flight: Flight, event: str, at: int, *, settled: bool = False) -> None:
+        """The same of what a successor would find out again: durable with another write, or with ``settle``.
+
+        No signature waits for it.
+        """
+        self.check()
+        self._noted.append(Noted(replace(flight, attempts=list(flight.attempts)), event, at, settled))
+
+    def settle(self) -> None:
+        """Write what was noted. What fails closes the journal, and is raised by whatever uses it next."""
+        if self._noted and self._db is not None:
+            with suppress(Broken), self._writing():
+                pass
 
     def take_over(self, flights: Iterable[Flight]) -> int:
         """Learn what other hosts have signed with this key, each flight with one attempt, oldest first: how many."""
@@ -123,13 +147,14 @@ class Journal:
 
         Killed at any point, nothing is lost and nothing is told twice; see ``pruning.py``.
         """
+        self.settle()
         cut = pruning.due(self.ask, before)
         if cut is None:
             return 0
         try:
             pruning.archive(self.ask, self.path, cut)
         except OSError as error:
-            self.close()
+            self._end()
             raise Broken(f"the archive of {self.path} failed: {error.strerror}", help=reading.BY_HAND) from error
         fault("archived")
         with self._writing() as db:
@@ -160,13 +185,18 @@ class Journal:
 
     def flights(self) -> list[Flight]:
         """Everything that is not settled, by nonce."""
+        self.settle()
         return reading.flights(self.ask, "i.settled = 0")
 
     def since(self, at: int, wall: int) -> list[Flight]:
         """What was signed after a chain time or after a wall time (seconds), and everything that is not settled."""
+        self.settle()
         return reading.flights(self.ask, "i.settled = 0 OR p.at > ? OR p.wall > ?", at, wall)
 
     def state_of(self, intent: Hash) -> TxState | None:
+        for note in reversed(self._noted):
+            if note.flight.intent.id == intent:
+                return note.flight.state
         found = self.ask("SELECT state FROM intent WHERE id = ?", intent)
         return TxState(found[0][0]) if found else None
 
@@ -208,7 +238,7 @@ class Journal:
         """Raises Broken unless the next write can be trusted. Called before every signature."""
         self._connected()
         if not self._lock.holds():
-            self.close()
+            self._end()
             raise Broken(f"the journal {self.path} was moved or deleted while in use", help=reading.BY_HAND)
 
     def verify(self) -> None:
@@ -263,53 +293,26 @@ class Journal:
     # ─── below: SQLite, and its errors ────────────────────────────────────────────────────────────
 
     @contextmanager
-    def together(self, *, soon: bool = False) -> Iterator[None]:
-        """All writes within as one durable transaction. What is raised within leaves none of them, and closes.
-
-        ``soon``: durable with the next write, or with ``settle``, whichever comes first: for what the chain says, which
-        a successor would find there again. Nothing is signed in between that is not committed together with it.
-        """
-        with self._writing(soon=soon):
-            self._joined = True
-            try:
-                yield
-            except BaseException:
-                self._open_ended = False
-                self.close()
-                raise
-            finally:
-                self._joined = False
-
-    def settle(self) -> None:
-        """Commit what was to be durable soon. What fails closes it, and is raised by whatever uses it next."""
-        if self._open_ended and self._db is not None:
-            with suppress(Broken), self._translated():
-                self._db.execute("COMMIT")
-                self._open_ended = False
-
-    @contextmanager
-    def _writing(self, *, soon: bool = False) -> Iterator[sqlite3.Connection]:
+    def _writing(self, *, first: bool = False) -> Iterator[sqlite3.Connection]:
+        """One durable transaction, with what was noted before it; ``first``: that is left for later."""
         self.check()
         db = self._connected()
         with self._translated():
-            if self._joined:
-                yield db
-                return
-            if not self._open_ended:
-                db.execute("BEGIN IMMEDIATE")
-            self._open_ended = False
+            db.execute("BEGIN IMMEDIATE")
+            if not first:
+                for note in self._noted:
+                    _advance(db, note)
             yield db
-            if soon:
-                self._open_ended = True
-            else:
-                db.execute("COMMIT")
+            db.execute("COMMIT")
+            if not first:
+                self._noted.clear()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OverflowError) as error:
-            self.close()
+            self._end()
             self._failure = f"the journal {self.path} failed: {error}"
             raise Broken(self._failure, help=reading.BY_HAND) from error
 
@@ -336,6 +339,15 @@ class Journal:
 
 def _put(db: sqlite3.Connection, table: str, row: Row, otherwise: str = "") -> None:
     db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))}) {otherwise}", row)  # noqa: S608
+
+
+def _advance(db: sqlite3.Connection, to: Noted) -> None:
+    flight = to.flight
+    _put_intent(db, flight, settled=to.settled)
+    db.execute("DELETE FROM receipt WHERE intent = ?", (flight.intent.id,))
+    if flight.receipt is not None:
+        _put(db, "receipt", rows.receipt_row(flight.intent.id, flight.receipt))
+    _log(db, to.event, flight, to.at)
 
 
 def _put_intent(db: sqlite3.Connection, flight: Flight, *, settled: bool) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from keeper.errors import Fenced
 from keeper.model import BlockRef, Hash, Reason, Receipt, TxEvent
 from keeper.ports import Executor, Fence, StateReader
+from keeper.tx.asking import Questions
 from keeper.tx.budget import Budget
 from keeper.tx.heads import Heads
 from keeper.tx.journal import Journal
@@ -23,6 +25,7 @@ from keeper.tx.signer import Signer
 from keeper.tx.switch import Level, Switch
 
 log = structlog.get_logger()
+SOON: Final = 0.05  # seconds until a step is in the journal, if nothing else is written before
 
 Rewards = Callable[[BlockRef], Awaitable[Sequence[int]]]  # tips (wei per gas) paid up to a block, one per block
 
@@ -68,8 +71,26 @@ class Lane:
     heads: Heads = field(default_factory=Heads)
     flights: dict[int, Flight] = field(default_factory=dict)  # by nonce, ascending
 
+    asked: Questions | None = None  # at the last head
+    _settling: asyncio.TimerHandle | None = None
+
     def unmined(self) -> Iterator[Flight]:
         return (flight for flight in self.flights.values() if flight.receipt is None)
+
+    def placed(self, flight: Flight) -> bool:
+        """Whether its receipt is in a block that is known to be canonical: it need not be asked for again."""
+        return flight.receipt is not None and self.heads.holds(flight.receipt.block)
+
+    def unplaced(self) -> list[Hash]:
+        """Attempts whose receipts are to be asked for."""
+        return [a.hash for flight in self.flights.values() if not self.placed(flight) for a in flight.attempts]
+
+    def ask(self, head: BlockRef, *, anew: bool = False) -> Questions:
+        """What was asked at this head, or is asked now."""
+        asked = self.asked
+        if anew or asked is None or asked.head != head or not asked.sound:
+            asked = self.asked = Questions(self.node, self.signer.address, self.rewards, head, self.unplaced())
+        return asked
 
     # ─── what stands before a signature and a send ────────────────────────────────────────────────
 
@@ -111,16 +132,24 @@ class Lane:
     # ─── steps ────────────────────────────────────────────────────────────────────────────────────
 
     def step(self, flight: Flight, event: Event, why: Reason | None = None, *, settled: bool = False) -> list[TxEvent]:
-        """Take a step, durably; news only if the state changed."""
+        """Take a step, soon durable, and at once where limits count it; news only if the state changed."""
         before, flight.state, flight.settled = flight.state, step(flight.state, event), settled
         self.fault("before_record")
-        self.journal.advance(flight, event, self.heads.top, settled=settled)
+        harmless = event is Event.SENT or (flight.receipt is not None and flight.receipt.ok)
+        record = self.journal.note if harmless else self.journal.advance
+        record(flight, event, self.heads.top, settled=settled)
+        if harmless and self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(SOON, self._settle)
         self.fault("after_record")
         self.budget.note(self.signer.address, flight)
         if settled:
             del self.flights[flight.nonce]
         say(event, flight)
         return [] if flight.state is before else [news(flight, why)]
+
+    def _settle(self) -> None:
+        self._settling = None
+        self.journal.settle()
 
 
 def news(flight: Flight, why: Reason | None = None) -> TxEvent:

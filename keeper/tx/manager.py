@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from keeper.errors import Broken, Fenced, RiskHalt
-from keeper.model import BlockRef, Reason, Receipt, TxEvent, TxIntent, TxState
+from keeper.model import BlockRef, Hash, Reason, Receipt, TxEvent, TxIntent, TxState
 from keeper.ports import Fence
 from keeper.tx import fees, nonces, rows
 from keeper.tx.admission import Admission
@@ -105,6 +105,11 @@ class Manager:
                 log.info("tx.refused", intent=digits(intent.id), why=no.why, detail=no.detail[:256])
                 return [TxEvent(intent.id, step(TxState.INTENT, Event.REFUSED), why=no.why, detail=no.detail)]
 
+    def notice(self, head: BlockRef) -> None:
+        """Ask what ``on_block``, and an intent after it, will need to know."""
+        if self.lane.term is not None:
+            self.lane.ask(head, anew=True).early()
+
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
         """Receipts, confirmations, replacements and resends that this block brings, by nonce."""
         async with self._turn:
@@ -114,16 +119,14 @@ class Manager:
             lane.budget.at(head.timestamp)
             lane.budget.forget()
             lane.heads.follow(head)
-            mined = await lane.node.nonce(lane.signer.address)  # before the receipts: they may only be newer
+            asked = lane.ask(head)
+            mined = await asked.mined()
             self._check_nonces(mined)
-            sighted = await self._sight()
+            sighted = self._sight(await asked.receipts(lane.unplaced()))
             if any(found is None for _, found in sighted):
                 await self._admission.market(head)
-            if sighted:
-                with lane.journal.together(soon=True):  # one commit, however many were mined, and no send waits for it
-                    for flight, found in sighted:
-                        events += self._observe(flight, found) + self._deepen(flight, head)
-                asyncio.get_running_loop().call_soon(lane.journal.settle)
+            for flight, found in sighted:
+                events += self._observe(flight, found) + self._deepen(flight, head)
             for flight, _ in sighted:
                 events += await self._follow(flight, mined, head)
             return [*events, *await self._prune(head)]
@@ -164,14 +167,14 @@ class Manager:
                 help="if its journal was lost: wait until none of them is pending, start once with tx.adopt = true",
             )
         lane.flights = {flight.nonce: flight for flight in journal.flights()}
-        sighted = await self._sight()
+        hashes = lane.unplaced()
+        sighted = self._sight(dict(zip(hashes, await lane.node.receipts(hashes) if hashes else (), strict=True)))
         if held is None:
             journal.adopt(mined)
             log.info("tx.adopted", nonce=mined)
         lane.budget.load(lane.signer.address, journal.since(self._day_ago(), int(lane.wall()) - DAY))
         lane.term = epoch
-        with journal.together():  # one commit, however much is open
-            return [event for flight, found in sighted for event in self._observe(flight, found) or [news(flight)]]
+        return [event for flight, found in sighted for event in self._observe(flight, found) or [news(flight)]]
 
     def _day_ago(self) -> int:
         """Chain seconds: a day before the newest thing in the journal, which nothing that counts can be older than."""
@@ -195,25 +198,18 @@ class Manager:
 
     # ─── following ────────────────────────────────────────────────────────────────────────────────
 
-    async def _sight(self) -> list[tuple[Flight, Receipt | None]]:
+    def _sight(self, told: Mapping[Hash, Receipt | None]) -> list[tuple[Flight, Receipt | None]]:
         """Every flight with the receipt of any of its attempts.
 
         Left out until a later block: flights whose receipt the node places where our chain has another block, or none.
         """
-        flights = list(self.lane.flights.values())
-        asked = [a.hash for flight in flights if not self._placed(flight) for a in flight.attempts]
-        told = dict(zip(asked, await self.lane.node.receipts(asked) if asked else (), strict=True))
         sighted = list[tuple[Flight, Receipt | None]]()
-        for flight in flights:
-            held = [flight.receipt] if self._placed(flight) else [told[a.hash] for a in flight.attempts]
+        for flight in self.lane.flights.values():
+            held = [flight.receipt] if self.lane.placed(flight) else [told[a.hash] for a in flight.attempts]
             receipts = [receipt for receipt in held if receipt is not None]
             if all(self.lane.heads.agree(receipt.block) for receipt in receipts):
                 sighted.append((flight, receipts[0] if receipts else None))
         return sighted
-
-    def _placed(self, flight: Flight) -> bool:
-        """Whether its receipt is in a block that is known to be canonical: it need not be asked for again."""
-        return flight.receipt is not None and self.lane.heads.holds(flight.receipt.block)
 
     async def _follow(self, flight: Flight, mined: int, head: BlockRef) -> list[TxEvent]:
         """What has no receipt."""

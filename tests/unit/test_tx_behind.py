@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 import pytest
 
 from keeper.model import Address, Call, Hash, Moment, Pending, Reason
+from keeper.tx.fees import Fees
+from keeper.tx.reading import reader
+from keeper.tx.rows import Attempt, AttemptKind, Flight
+from tests.unit.test_tx_switch import reverting
 from tests.unit.tx_chain import Simulated
 from tests.unit.tx_rig import SIGNER, Rig, S, brief, intent, target
 
@@ -90,36 +95,78 @@ async def test_one_that_relies_on_nothing_is_not_asked_about_at_every_block(rig:
     assert [tx.to for tx in rig.chain.pool.values()] == [target(1)]
 
 
-async def test_a_graceful_end_commits_what_was_to_come_soon(rig: Rig) -> None:
-    with rig.journal.together(soon=True):
-        rig.journal.remember("salt", b"x")
-    await rig.restart()
-    assert rig.journal.recall("salt") == b"x"
+def flown(rig: Rig, n: int, **fields: Any) -> Flight:
+    """Another flight, at the next nonce."""
+    one, nonce = intent(n, **fields), rig.journal.next_nonce() or 0
+    raw, hash = SIGNER.sign(nonce, one.call, one.gas_limit, 9, 1, 31337)
+    attempt = Attempt(hash, one.id, nonce, AttemptKind.ACT, raw, one.gas_limit, Fees(9, 1), 1)
+    return Flight(one, nonce, 1, attempts=[attempt])
+
+
+async def included(rig: Rig) -> None:
+    """An intent whose receipt was seen, and is not in the file yet."""
+    await rig.mine()  # looks for what is old, for the next six hours
+    await rig.submit(intent(1))
+    rig.journal.settle()
+    rig.chain.mine()
+    await rig.manager.on_block(rig.chain.head)
+    assert written(rig) == "broadcast"
+
+
+def written(rig: Rig) -> str:
+    [(state,)] = rig.journal.ask("SELECT state FROM intent")
+    return str(state)
+
+
+async def test_a_graceful_end_writes_what_was_noted(rig: Rig) -> None:
+    await included(rig)
+    rig.journal.close()
+    with reader(rig.journal.path) as read:
+        assert [flight.state for flight in read.ls(everything=True)] == [S.INCLUDED]
 
 
 async def test_what_the_chain_said_is_found_there_again(rig: Rig) -> None:
-    """Killed before that commit: the receipt is still there."""
-    await rig.submit(intent(1))
-    rig.chain.mine()
-    rig.journal._open_ended = False
-    await rig.manager.on_block(rig.chain.head)
-    rig.journal._open_ended = False  # nothing is committed at the end: as if killed
+    """Killed before it was written: the receipt is still there."""
+    await included(rig)
+    rig.journal._noted.clear()  # as if killed
     assert (S.INCLUDED, None) in brief(await rig.restart())
 
 
-async def test_a_failure_in_what_is_written_together_leaves_none_of_it(rig: Rig) -> None:
-    await rig.submit(intent(1))
-    with pytest.raises(ZeroDivisionError), rig.journal.together(soon=True):
-        rig.journal.remember("salt", b"x")
-        raise ZeroDivisionError
-    await rig.restart()
-    assert rig.journal.recall("salt") is None
+async def test_what_was_noted_is_written_soon_though_nothing_else_is(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = asyncio.Event()
+    settle = rig.journal.settle
+    await included(rig)
+
+    def settling() -> None:
+        settle()
+        later.set()
+
+    monkeypatch.setattr(rig.journal, "settle", settling)
+    await asyncio.wait_for(later.wait(), 10)
+    assert written(rig) == "included"
 
 
-async def test_what_waits_for_its_commit_is_committed_with_the_next_write(rig: Rig) -> None:
-    with rig.journal.together(soon=True):
-        rig.journal.remember("salt", b"x")
-    rig.journal.remember("pepper", b"y")
+async def test_a_signature_does_not_wait_for_it_and_any_other_write_takes_it_along(rig: Rig) -> None:
+    await included(rig)
+    rig.journal.begin(flown(rig, 2))
+    assert rig.journal.state_of(intent(1).id) is S.INCLUDED
+    assert rig.journal.ask("SELECT state FROM intent ORDER BY rowid") == [("broadcast",), ("signed",)]
+    rig.journal.remember("salt", b"x")
+    assert rig.journal.ask("SELECT state FROM intent ORDER BY rowid") == [("included",), ("signed",)]
+
+
+async def test_a_subject_is_free_once_its_end_was_noted(rig: Rig) -> None:
+    await rig.submit(intent(1, subject="account 7"))
     rig.journal.settle()
-    await rig.restart()
-    assert (rig.journal.recall("salt"), rig.journal.recall("pepper")) == (b"x", b"y")
+    await rig.mine(1)
+    rig.journal.begin(flown(rig, 2, subject="account 7"))
+    assert rig.journal.ask("SELECT state FROM intent ORDER BY rowid") == [("included",), ("signed",)]
+
+
+async def test_a_revert_is_counted_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.submit(intent(1, subject="account 7"))
+    rig.chain.mine()
+    reverting(rig, monkeypatch, lambda receipt: False)
+    await rig.manager.on_block(rig.chain.head)
+    assert rig.journal.losses()[0] == 1
+    assert rig.journal.failures("account 7", -1) == 1

@@ -134,6 +134,7 @@ async def test_a_hot_key_that_holds_too_much_is_mentioned_once(tmp_path: Path) -
     with structlog.testing.capture_logs() as said:
         for n, funds in ((1, 10**20), (2, 10**20 + 1), (3, 10**21), (4, 10**20), (5, 10**21)):
             rig.chain.funds = funds
+            await rig.mine()
             await rig.submit(intent(n))
     assert [line["balance_wei"] for line in said if line["event"] == "tx.rich"] == [10**20 + 1, 10**21]
 
