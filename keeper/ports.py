@@ -383,13 +383,14 @@ class Transactions(Protocol):
 
     async def recover(self) -> Sequence[TxEvent]:
         """Resolve what an earlier process left open. Runs before anything is submitted."""
-        ...
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]: ...
 
+    def notice(self, head: BlockRef) -> None:
+        """This head is about to be read: what must be asked of the node meanwhile can be."""
+
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
         """Receipts, confirmations, replacements and resends that this block brings."""
-        ...
 
 
 class Watcher(Protocol):

@@ -64,9 +64,15 @@ class Follower:
     """Implements ``ports.ChainSource``. ``interests`` is asked before every block, since reads grow with the book."""
 
     def __init__(
-        self, node: ChainNode, interests: Callable[[], Sequence[Interests]], clock: Clock, limits: Limits | None = None
+        self,
+        node: ChainNode,
+        interests: Callable[[], Sequence[Interests]],
+        clock: Clock,
+        limits: Limits | None = None,
+        notice: Callable[[BlockRef], None] = lambda head: None,
     ) -> None:
-        self._node = node
+        """``notice`` is told of a head before its logs are asked for."""
+        self._node, self._notice = node, notice
         self._interests = interests
         self._clock = clock
         self._limits = limits or Limits()
@@ -240,6 +246,8 @@ class Follower:
             yield Rollback(self._ring.back_to(shared))
         await self._final.advance(head.ref.number)
         for header in branch:
+            if self._is_head(header.ref, branch[-1].ref):
+                self._notice(header.ref)
             logs, reads = await self._node.contents(header, self._filters(), self._reads())
             self._delivered(header.ref)
             yield BlockBatch(header.ref, logs, reads, head=self._is_head(header.ref, branch[-1].ref))

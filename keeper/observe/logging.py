@@ -15,13 +15,15 @@ import logging
 import sys
 import threading
 from collections.abc import MutableMapping
+from functools import partial
 from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from keeper.observe import redact
+from keeper.observe.outlet import Outlet
 
 LONGEST = 2000  # characters of one field; what chains and nodes say has no natural end
 _WHOLE = {"exception", "stack"}
@@ -69,7 +71,16 @@ _FIRST: list[Processor] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    structlog.processors.StackInfoRenderer(),
+    lambda _logger, _method, event: _caught(event),
 ]
+
+
+def _caught(event: EventDict) -> EventDict:
+    """The exception that is meant is the one of this moment and this thread, whoever renders it later."""
+    if event.get("exc_info") is True:
+        event["exc_info"] = sys.exc_info()
+    return event
 
 
 def _configure(level: int) -> None:
@@ -96,7 +107,6 @@ def _formatter(chosen: Format, colors: bool) -> logging.Formatter:
         foreign_pre_chain=_FIRST,
         processors=[
             ProcessorFormatter.remove_processors_meta,
-            structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             redact.processor,
             _bounded,
@@ -119,6 +129,20 @@ def _tame(value: Any) -> Any:
 
 class _Handler(logging.StreamHandler[TextIO]):
     rendering: Format
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """An outlet renders when there is time for it."""
+        if isinstance(self.stream, Outlet):
+            self.stream.say(partial(self._rendered, record))
+        else:
+            super().emit(record)
+
+    def _rendered(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record) + self.terminator
+        except Exception:
+            self.handleError(record)
+            return ""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the library's name
         """The library would print the arguments of the failed call, unredacted."""

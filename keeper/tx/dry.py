@@ -22,6 +22,8 @@ class DryRun:
     async def recover(self) -> Sequence[TxEvent]:
         return ()
 
+    def notice(self, head: BlockRef) -> None: ...
+
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
         return ()
 

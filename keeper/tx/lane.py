@@ -74,6 +74,11 @@ class Lane:
     asked: Questions | None = None  # at the last head
     _settling: asyncio.TimerHandle | None = None
 
+    @property
+    def shared(self) -> bool:
+        """Whether other hosts may use this key."""
+        return not isinstance(self.fence, Alone)
+
     def unmined(self) -> Iterator[Flight]:
         return (flight for flight in self.flights.values() if flight.receipt is None)
 

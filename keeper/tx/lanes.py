@@ -36,6 +36,10 @@ class Lanes:
     async def recover(self) -> Sequence[TxEvent]:
         return await self._each(lambda manager: manager.recover())
 
+    def notice(self, head: BlockRef) -> None:
+        for manager in self._lanes:
+            manager.notice(head)
+
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
         return await self._each(lambda manager: manager.on_block(head))
 

@@ -38,7 +38,7 @@ class Sender:
         flight.attempts.append(first)
         flight.state = step(flight.state, Event.COMMITTED)
         lane.fault("before_commit")
-        await lane.fence.commit(line_of(flight, first))
+        await self._share(flight, first)
         lane.journal.begin(flight, decided_on=head.hash.hex(), settings=lane.settings.fingerprint)
         lane.fault("after_commit")
         lane.flights[nonce] = flight
@@ -61,7 +61,7 @@ class Sender:
             flight.stuck = str(no)
             return []
         lane.fault("before_commit")
-        await lane.fence.commit(line_of(flight, attempt))
+        await self._share(flight, attempt)
         lane.journal.replace(flight, attempt)
         lane.fault("after_commit")
         flight.attempts.append(attempt)
@@ -81,6 +81,11 @@ class Sender:
         raw, hash = made if isinstance(made, tuple) else await made
         lane.check_term()  # a signer elsewhere takes its time
         return Attempt(hash, flight.intent.id, flight.nonce, kind, raw, gas, bid, head.number, lane.fence.epoch)
+
+    async def _share(self, flight: Flight, attempt: Attempt) -> None:
+        """With whoever may have this key next."""
+        if self._lane.shared:
+            await self._lane.fence.commit(line_of(flight, attempt))
 
     # ─── sending ──────────────────────────────────────────────────────────────────────────────────
 

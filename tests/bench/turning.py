@@ -18,12 +18,13 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from keeper.chain import rpc as wire
 from keeper.chain.codec import Header
 from keeper.chain.follower import Follower
 from keeper.chain.node import Answer, Node
+from keeper.cli.running import Calm, until_done
 from keeper.clock import SystemClock
 from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits
@@ -57,6 +58,7 @@ from keeper.model import (
     Turn,
 )
 from keeper.observe import logging
+from keeper.observe.outlet import Outlet
 from keeper.ports import View
 from keeper.protocols.desk import directly
 from keeper.protocols.options.records import Account, State
@@ -77,7 +79,7 @@ from tests.bench.harness import Row
 from tests.bench.scanning import GOALS, SIZES, crowd, tick
 from tests.worlds.crowd import SPOTS, Crowd
 
-TURNS = 60  # blocks; the first few are not counted
+TURNS = 100  # blocks; the first few are not counted
 WARM = 10
 TARGET = b"t" * 20  # what the transactions call: nobody is there, so the node has nothing to execute
 DATA = b"call" + bytes(296)
@@ -88,14 +90,14 @@ CHAIN = 31337
 def turns() -> list[Row]:
     """With nothing to scan against the floor; then with books of all sizes."""
     with Anvil(timestamp=GENESIS) as node, Path(os.devnull).open("w") as sink:
-        logging.setup("json", stream=sink)
+        logging.setup("json", stream=cast(TextIO, Outlet(sink)))
         floor = blocking(node)
-        bare = asyncio.run(turned(node, None))
+        bare = until_done(turned(node, None))
         rows = [
             Row("block to transaction, nothing to scan", bare.sent, "presigned, blocking", floor, 2.5, faster=False)
         ]
         for count in SIZES:
-            scanned = asyncio.run(turned(node, steady(count)))
+            scanned = until_done(turned(node, steady(count)))
             goal = next((goal for size, goal in GOALS if size >= count), GOALS[-1][1] * count / GOALS[-1][0])
             what = f"block to transaction, {count:,} accounts scanned"
             rows.append(Row(what, scanned.sent, "goal", goal, 1))
@@ -210,10 +212,10 @@ async def running(anvil: Anvil, scanned: Crowd | None, watch: Stopwatch) -> Asyn
         manager = Manager(node, journal, signer, settings, _rewards(node), budget=budget)
         genesis = await node.block("latest")
         kernel = Kernel([(cast(Any, Bench(scanned)), [Taker()])], genesis, 1, directly, Limits())
-        source = Follower(Node(ears, known), kernel.interests, SystemClock())
+        source = Follower(Node(ears, known), kernel.interests, SystemClock(), notice=manager.notice)
         after = _Blocks(anvil, scanned)
         anvil.rpc("evm_mine")
-        yield Daemon(kernel, source, manager, node, signer.address, SystemClock(), [watch], after.step)
+        yield Daemon(kernel, source, manager, node, signer.address, SystemClock(), [watch, Calm()], after.step)
 
 
 def _rewards(node: Node) -> Callable[[BlockRef], Any]:
