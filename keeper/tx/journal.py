@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from keeper.errors import Broken, Misconfigured, Stop, WrongChain
 from keeper.model import Address, Hash, TxState
 from keeper.tx import pruning, reading, rows
 from keeper.tx.lock import Lock
 from keeper.tx.rows import Attempt, Flight, Row
+
+T = TypeVar("T")
 
 _OVER: Final = "ON CONFLICT DO UPDATE SET value = excluded.value, sum = excluded.sum"
 _OPEN: Final = (
@@ -62,6 +64,7 @@ class Journal:
         self.binding = binding
         self._db: sqlite3.Connection | None = None
         self._noted: list[Noted] = []  # what the chain says, and is not written yet: see ``note``
+        self._known: dict[str, Any] = {}  # answers that stay right until the next write of what they are about
         self._failure = ""  # why it is closed, if not for the asking
         self._lock = Lock(path, reading.owner)
         try:
@@ -202,14 +205,18 @@ class Journal:
 
     def next_nonce(self) -> int | None:
         """One above the highest nonce that was signed or adopted; None in a new journal."""
-        [(highest,)] = self.ask("SELECT max(nonce) FROM nonce WHERE address = ?", self.binding.address)
-        adopted = self._meta("adopted")
-        known = [] if highest is None else [highest + 1]
-        return max(known if adopted is None else [*known, int(adopted)], default=None)
+
+        def found() -> int | None:
+            [(highest,)] = self.ask("SELECT max(nonce) FROM nonce WHERE address = ?", self.binding.address)
+            adopted = self._meta("adopted")
+            known = [] if highest is None else [highest + 1]
+            return max(known if adopted is None else [*known, int(adopted)], default=None)
+
+        return self._once("next", found)
 
     def halted(self) -> str:
         """Why nothing may be signed; empty when something may."""
-        return self._meta("halt") or ""
+        return self._once("halt", lambda: self._meta("halt") or "")
 
     def epoch(self) -> int:
         """The latest term in which anything was signed."""
@@ -323,9 +330,16 @@ class Journal:
         return self._db
 
     def _put_flight(self, db: sqlite3.Connection, flight: Flight) -> None:
+        self._known.pop("next", None)
         _put_intent(db, flight, settled=False)
         _put(db, "nonce", rows.sealed(self.binding.address, flight.nonce, flight.intent.id))
         _put(db, "plan", rows.plan_row(flight))
+
+    def _once(self, name: str, found: Callable[[], T]) -> T:
+        self._connected()
+        if name not in self._known:
+            self._known[name] = found()
+        return cast(T, self._known[name])
 
     def _meta(self, key: str) -> str | None:
         found = self.ask("SELECT value FROM meta WHERE key = ?", key)
@@ -333,6 +347,7 @@ class Journal:
 
     def _put_meta(self, **values: str) -> None:
         with self._writing() as db:
+            self._known.clear()
             for item in values.items():
                 _put(db, "meta", rows.sealed(*item), _OVER)
 
