@@ -386,6 +386,9 @@ class Transactions(Protocol):
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]: ...
 
+    async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None:
+        """Expected of the next block, in place of what was before: to be sent without delay if it is submitted then."""
+
     def notice(self, head: BlockRef) -> None:
         """This head is about to be read: what must be asked of the node meanwhile can be."""
 

@@ -29,8 +29,7 @@ class Admission:
 
     async def admit(self, intent: TxIntent, head: BlockRef) -> tuple[int, Fees]:
         """Nonce and first bid of an intent that may go; raises Refused."""
-        self._check_losses(intent, head)
-        self._check_room(intent, head)
+        self.check(intent, head)
         asked = self._lane.ask(head).early()
         simulated = await self._simulate(intent, head)
         market, balance, mined = await self.market(head), await asked.balance(), await asked.mined()
@@ -46,6 +45,11 @@ class Admission:
         if balance < worst and (now := await self._lane.node.balance(self._lane.signer.address)) < worst:
             raise Refused(Reason.INVENTORY_SHORT, f"balance {now} wei")
         return self._next_nonce(mined), bid
+
+    def check(self, intent: TxIntent, head: BlockRef) -> None:
+        """What is known without asking anybody; raises Refused."""
+        self._check_losses(intent, head)
+        self._check_room(intent, head)
 
     def _look_at(self, balance: int) -> None:
         """Say once when a hot key holds more than it should."""

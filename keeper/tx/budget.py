@@ -68,6 +68,15 @@ class Budget:
         self._count()
         self._put((key, nonce), Charge(self._now, self._time(), reserved, open=True))
 
+    def release(self, key: Address, nonce: int) -> None:
+        """What was reserved for bytes that have never left, and never will."""
+        charge = self._charges.pop((key, nonce), None)
+        self._total -= charge.cost if charge else 0
+
+    def roomy(self) -> bool:
+        """Whether signatures that may never be used would leave half of this minute's to those that are."""
+        return self._limits.signatures is None or 2 * self._recent() < self._limits.signatures
+
     def in_time(self, deadline: int | None) -> None:
         """Raises Broken unless a call's own deadline is near enough."""
         most = self._limits.deadline
@@ -115,12 +124,17 @@ class Budget:
 
     def _count(self) -> None:
         """One signature more in this minute."""
+        recent = self._recent()
+        if self._limits.signatures is not None and recent >= self._limits.signatures:
+            raise Refused(Reason.RISK_TX_LIMIT, f"{recent} signatures within a minute")
+        self._signed.append(self._monotonic())
+
+    def _recent(self) -> int:
+        """Signatures within a minute."""
         now = self._monotonic()
         while self._signed and now - self._signed[0] >= 60:
             self._signed.popleft()
-        if self._limits.signatures is not None and len(self._signed) >= self._limits.signatures:
-            raise Refused(Reason.RISK_TX_LIMIT, f"{len(self._signed)} signatures within a minute")
-        self._signed.append(now)
+        return len(self._signed)
 
     def _time(self) -> float:
         return float("inf") if self._wall is None else self._wall()

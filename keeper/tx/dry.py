@@ -22,6 +22,8 @@ class DryRun:
     async def recover(self) -> Sequence[TxEvent]:
         return ()
 
+    async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None: ...
+
     def notice(self, head: BlockRef) -> None: ...
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:

@@ -6,10 +6,9 @@ write the journal closes itself, and a closed journal means: no signature, ever,
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,9 +16,10 @@ from typing import Any, Final, TypeVar, cast
 
 from keeper.errors import Broken, Misconfigured, Stop, WrongChain
 from keeper.model import Address, Hash, TxState
-from keeper.tx import pruning, reading, rows
+from keeper.tx import pruning, reading, rows, writing
 from keeper.tx.lock import Lock
 from keeper.tx.rows import Attempt, Flight, Row
+from keeper.tx.writing import Noted
 
 T = TypeVar("T")
 
@@ -47,16 +47,6 @@ class Binding:
     mode: str
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """A step of a flight, as it was then."""
-
-    flight: Flight
-    event: str
-    at: int  # block number
-    settled: bool
-
-
 class Journal:
     def __init__(self, path: Path, binding: Binding) -> None:
         """Open or create, lock, verify every row, bind. Raises Stop when any of these fails."""
@@ -65,6 +55,8 @@ class Journal:
         self._db: sqlite3.Connection | None = None
         self._noted: list[Noted] = []  # what the chain says, and is not written yet: see ``note``
         self._known: dict[str, Any] = {}  # answers that stay right until the next write of what they are about
+        self._held = 0  # flights that are signed ahead: see ``hold``
+        self._leaving = False  # whether one of them may have left, and has not begun yet
         self._failure = ""  # why it is closed, if not for the asking
         self._lock = Lock(path, reading.owner)
         try:
@@ -76,6 +68,9 @@ class Journal:
     def close(self) -> None:
         """Idempotent."""
         self.settle()
+        if self._held and not self._leaving and self._db is not None:
+            with suppress(Broken):
+                self.hold(())
         self._end()
 
     def _end(self) -> None:
@@ -88,30 +83,69 @@ class Journal:
 
     # ─── writing: each is one durable transaction ─────────────────────────────────────────────────
 
-    def begin(self, flight: Flight, **why: str) -> None:
+    def begin(self, flight: Flight, *, held: bool = False, **why: str) -> None:
         """A new flight: its intent, its nonce and its first attempt, together or not at all.
 
-        ``why`` goes into the audit: the block and the settings it was decided by.
+        ``held``: its bytes were, and have left; other flights that are held stay so. Otherwise none does, because
+        the nonce of the first is used now. ``why`` goes into the audit: the block and the settings it was decided by.
         """
         subject = flight.intent.subject
         freed = bool(subject) and any(note.flight.intent.subject == subject for note in self._noted)
         with self._writing(first=not freed) as db:
             if subject and db.execute(_OPEN, (subject,)).fetchone():
                 raise sqlite3.IntegrityError(f"{subject} has an open intent")
+            if self._held:
+                writing.let_go(db, flight.nonce if held else None)
             self._put_flight(db, flight)
-            _put_attempt(db, flight.last)
-            _log(db, "signed", flight, flight.created, flight.last, **why)
+            writing.put_attempt(db, flight.last)
+            writing.log(db, "signed", flight, flight.created, flight.last, **why)
+        self._held, self._leaving = self._held - 1 if held else 0, False
+
+    def hold(self, flights: Sequence[Flight]) -> None:
+        """Signed ahead, at the nonces that come next: may leave from now on, once ``release`` says so.
+
+        They take the place of those that were held. None of them is an intent of ours yet.
+        """
+        with self._writing() as db:
+            writing.let_go(db)
+            for flight in flights:
+                writing.put(db, "ahead", rows.sealed(flight.last.hash, flight.nonce, rows.line_of(flight, flight.last)))
+                writing.log(db, "signed ahead", flight, flight.created, flight.last)
+        self._held = len(flights)
+
+    def release(self) -> None:
+        """The first that is held leaves now: from here until it has begun, whoever comes next must expect it."""
+        self.check()
+        self._leaving = True
+
+    def take_up(self) -> Flight | None:
+        """Begin the one flight that an earlier process may have released, as one that is too late by now.
+
+        What was held beyond it has not left: the second is released only when the first has begun.
+        """
+        flights = [rows.of_line(line) for (line,) in self.ask("SELECT line FROM ahead ORDER BY nonce")]
+        first = next((flight for flight in flights if flight.nonce >= (self.next_nonce() or 0)), None)
+        if first is not None:
+            first.intent = replace(first.intent, valid_until=0)
+        if flights:
+            with self._writing() as db:
+                writing.let_go(db)
+                if first is not None:
+                    self._put_flight(db, first)
+                    writing.put_attempt(db, first.last)
+                    writing.log(db, "taken up", first, first.created, first.last)
+        return first
 
     def replace(self, flight: Flight, attempt: Attempt) -> None:
         """One more attempt at the nonce of ``flight``."""
         with self._writing() as db:
-            _put_attempt(db, attempt)
-            _log(db, f"replaced by {attempt.kind}", flight, attempt.created, attempt)
+            writing.put_attempt(db, attempt)
+            writing.log(db, f"replaced by {attempt.kind}", flight, attempt.created, attempt)
 
     def advance(self, flight: Flight, event: str, at: int, *, settled: bool = False) -> None:
         """The flight's present state and receipt. ``settled``: it will never be looked at again."""
         with self._writing() as db:
-            _advance(db, Noted(flight, event, at, settled))
+            writing.advance(db, Noted(flight, event, at, settled))
 
     def note(self, flight: Flight, event: str, at: int, *, settled: bool = False) -> None:
         """The same of what a successor would find out again: durable with another write, or with ``settle``.
@@ -137,8 +171,8 @@ class Journal:
                     count += 1
                     if db.execute("SELECT 1 FROM intent WHERE id = ?", (flight.intent.id,)).fetchone() is None:
                         self._put_flight(db, flight)
-                    _put_attempt(db, flight.last)
-                    _log(db, "taken over", flight, flight.last.created)
+                    writing.put_attempt(db, flight.last)
+                    writing.log(db, "taken over", flight, flight.last.created)
         return count
 
     def archived(self, line: bytes) -> bool:
@@ -169,7 +203,7 @@ class Journal:
     def remember(self, key: str, value: bytes) -> None:
         """Keep a small secret or note, such as a salt, across restarts."""
         with self._writing() as db:
-            _put(db, "memo", rows.sealed(key, value), _OVER)
+            writing.put(db, "memo", rows.sealed(key, value), _OVER)
 
     def halt(self, reason: str) -> None:
         """Nothing more is signed with this key, by this process or the next, until ``adopt``."""
@@ -308,7 +342,7 @@ class Journal:
             db.execute("BEGIN IMMEDIATE")
             if not first:
                 for note in self._noted:
-                    _advance(db, note)
+                    writing.advance(db, note)
             yield db
             db.execute("COMMIT")
             if not first:
@@ -331,9 +365,7 @@ class Journal:
 
     def _put_flight(self, db: sqlite3.Connection, flight: Flight) -> None:
         self._known.pop("next", None)
-        _put_intent(db, flight, settled=False)
-        _put(db, "nonce", rows.sealed(self.binding.address, flight.nonce, flight.intent.id))
-        _put(db, "plan", rows.plan_row(flight))
+        writing.put_flight(db, self.binding.address, flight)
 
     def _once(self, name: str, found: Callable[[], T]) -> T:
         self._connected()
@@ -349,42 +381,4 @@ class Journal:
         with self._writing() as db:
             self._known.clear()
             for item in values.items():
-                _put(db, "meta", rows.sealed(*item), _OVER)
-
-
-def _put(db: sqlite3.Connection, table: str, row: Row, otherwise: str = "") -> None:
-    db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))}) {otherwise}", row)  # noqa: S608
-
-
-def _advance(db: sqlite3.Connection, to: Noted) -> None:
-    flight = to.flight
-    _put_intent(db, flight, settled=to.settled)
-    db.execute("DELETE FROM receipt WHERE intent = ?", (flight.intent.id,))
-    if flight.receipt is not None:
-        _put(db, "receipt", rows.receipt_row(flight.intent.id, flight.receipt))
-    _log(db, to.event, flight, to.at)
-
-
-def _put_intent(db: sqlite3.Connection, flight: Flight, *, settled: bool) -> None:
-    changed = "ON CONFLICT DO UPDATE SET state = excluded.state, settled = excluded.settled, sum = excluded.sum"
-    _put(db, "intent", rows.intent_row(flight, settled=settled), changed)
-
-
-def _put_attempt(db: sqlite3.Connection, attempt: Attempt) -> None:
-    _put(db, "attempt", rows.attempt_row(attempt))
-    _put(db, "term", rows.term_row(attempt))
-
-
-def _log(
-    db: sqlite3.Connection, event: str, flight: Flight, at: int, attempt: Attempt | None = None, /, **why: str
-) -> None:
-    """One line of the audit chain: what happened, to which bytes, and what they may cost (wei)."""
-    shown = attempt or flight.mined or flight.last
-    said = {
-        "block": at, "event": event, "intent": flight.intent.id.hex(), "nonce": flight.nonce, "state": flight.state,
-        "hash": shown.hash.hex(), "kind": shown.kind, "worst": shown.worst_cost, "epoch": shown.epoch,
-        "purpose": flight.intent.purpose, **why,
-    }  # fmt: skip
-    body = json.dumps(said, sort_keys=True)
-    last = db.execute("SELECT link FROM event ORDER BY seq DESC LIMIT 1").fetchone()
-    db.execute("INSERT INTO event (body, link) VALUES (?, ?)", (body, rows.link(last[0] if last else b"", body)))
+                writing.put(db, "meta", rows.sealed(*item), _OVER)

@@ -36,6 +36,12 @@ class Lanes:
     async def recover(self) -> Sequence[TxEvent]:
         return await self._each(lambda manager: manager.recover())
 
+    async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None:
+        """By the lane that will be asked first for what is urgent."""
+        chosen = min(self._lanes, key=_busy)
+        for manager in self._lanes:
+            await manager.prepare(intents if manager is chosen else (), head)
+
     def notice(self, head: BlockRef) -> None:
         for manager in self._lanes:
             manager.notice(head)
@@ -44,7 +50,7 @@ class Lanes:
         return await self._each(lambda manager: manager.on_block(head))
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
-        """By the first lane that has room for it, the least busy first."""
+        """By the lane that has it signed, else by the first that has room for it, the least busy first."""
         for manager in self._lanes:
             known = manager.lane.journal.state_of(intent.id)
             if known is not None:
@@ -52,7 +58,7 @@ class Lanes:
         if self._taken(intent):
             return [TxEvent(intent.id, TxState.ABANDONED, why=Reason.INFLIGHT_DUPLICATE, detail=intent.subject)]
         events: Sequence[TxEvent] = ()
-        for manager in self._order(intent):
+        for manager in sorted(self._order(intent), key=lambda manager: not manager.holds(intent, head)):
             events = await manager.submit(intent, head)
             if events[-1].state is not TxState.ABANDONED or events[-1].why not in BUSY:
                 break
@@ -64,7 +70,7 @@ class Lanes:
 
     def _order(self, intent: TxIntent) -> list[Manager]:
         lanes = self._lanes if intent.urgent else self._lanes[::-1]
-        return sorted(lanes, key=lambda manager: len(list(manager.lane.unmined()))) if intent.urgent else list(lanes)
+        return sorted(lanes, key=_busy) if intent.urgent else list(lanes)
 
     async def _each(self, act: Callable[[Manager], Awaitable[Sequence[TxEvent]]]) -> list[TxEvent]:
         """All lanes, side by side. A halted key leaves; the last one takes the keeper with it."""
@@ -80,6 +86,10 @@ class Lanes:
             else:
                 events += result
         return events
+
+
+def _busy(manager: Manager) -> int:
+    return len(list(manager.lane.unmined()))
 
 
 class Purse:

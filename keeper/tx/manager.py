@@ -19,6 +19,7 @@ from keeper.model import BlockRef, Hash, Reason, Receipt, TxEvent, TxIntent, TxS
 from keeper.ports import Fence
 from keeper.tx import fees, nonces, rows
 from keeper.tx.admission import Admission
+from keeper.tx.ahead import Ahead
 from keeper.tx.answers import Answer
 from keeper.tx.budget import Budget
 from keeper.tx.journal import Journal
@@ -41,6 +42,7 @@ FAULT_POINTS: Final = (
     "before_record",
     "after_record",
 )
+HELD_POINTS: Final = ("before_begin", "after_begin")  # of what was signed ahead
 PRUNE_EVERY: Final = 6 * 3600  # chain seconds between looks at what is old
 HURRY: Final = frozenset({Answer.POOL_LOW, Answer.BASE_LOW})  # bid more at the next block, however young
 
@@ -76,6 +78,7 @@ class Manager:
         )
         self._admission = Admission(self.lane)
         self._sender = Sender(self.lane)
+        self._ahead = Ahead(self.lane, self._admission, self._sender)
         self._turn = asyncio.Lock()
         self._prune_at = 0  # chain seconds
 
@@ -100,10 +103,22 @@ class Manager:
                 return [TxEvent(intent.id, known, why=Reason.INFLIGHT_DUPLICATE)]
             try:
                 self._check_term()
+                if self._ahead.match(intent, head):
+                    return await self._ahead.launch(intent, head)
                 return await self._sender.launch(intent, *await self._admission.admit(intent, head), head)
             except Refused as no:
                 log.info("tx.refused", intent=digits(intent.id), why=no.why, detail=no.detail[:256])
                 return [TxEvent(intent.id, step(TxState.INTENT, Event.REFUSED), why=no.why, detail=no.detail)]
+
+    async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None:
+        """Sign what is expected of the next block, and hold it until it is submitted or something else is."""
+        async with self._turn:
+            if self.lane.term is not None:
+                await self._ahead.prepare(intents, head)
+
+    def holds(self, intent: TxIntent, head: BlockRef) -> bool:
+        """Whether it is signed."""
+        return self._ahead.match(intent, head)
 
     def notice(self, head: BlockRef) -> None:
         """Ask what ``on_block``, and an intent after it, will need to know."""
@@ -158,10 +173,12 @@ class Manager:
         taken = journal.take_over([rows.of_line(line) for line in await lane.fence.lines()])
         if taken:
             log.info("tx.taken_over", attempts=taken)
+        if (held := journal.take_up()) is not None:
+            log.info("tx.taken_up", intent=digits(held.intent.id), nonce=held.nonce)
         mined = await lane.node.nonce(lane.signer.address)
-        held = journal.next_nonce()
+        known = journal.next_nonce()
         self._check_nonces(mined)
-        if held is None and mined and not lane.settings.adopt:
+        if known is None and mined and not lane.settings.adopt:
             raise RiskHalt(
                 f"the journal {journal.path} is new, but this key has sent {mined} transactions",
                 help="if its journal was lost: wait until none of them is pending, start once with tx.adopt = true",
@@ -169,7 +186,7 @@ class Manager:
         lane.flights = {flight.nonce: flight for flight in journal.flights()}
         hashes = lane.unplaced()
         sighted = self._sight(dict(zip(hashes, await lane.node.receipts(hashes) if hashes else (), strict=True)))
-        if held is None:
+        if known is None:
             journal.adopt(mined)
             log.info("tx.adopted", nonce=mined)
         lane.budget.load(lane.signer.address, journal.since(self._day_ago(), int(lane.wall()) - DAY))

@@ -76,9 +76,14 @@ DROP TRIGGER nonce_stays;
 CREATE TRIGGER nonce_stays BEFORE DELETE ON nonce WHEN OLD.nonce >= (SELECT coalesce(max(nonce), 0) FROM checkpoint)
     BEGIN SELECT RAISE(ABORT, 'a used nonce stays used'); END;
 """,  # what was archived may go; see ``pruning.py``
+    """
+CREATE TABLE ahead (
+    hash BLOB PRIMARY KEY, nonce INTEGER NOT NULL UNIQUE, line BLOB NOT NULL, sum BLOB NOT NULL
+) STRICT;
+""",  # signed for what may come, and not an intent yet
 )
 SCHEMA_VERSION: Final = len(MIGRATIONS)
-CHECKED: Final = ("meta", "memo", "intent", "nonce", "attempt", "receipt", "plan", "term", "checkpoint")
+CHECKED: Final = ("meta", "memo", "intent", "nonce", "attempt", "receipt", "plan", "term", "checkpoint", "ahead")
 
 Row = tuple[Any, ...]
 

@@ -34,7 +34,7 @@ class Sender:
         created = step(TxState.INTENT, Event.SIMULATED)
         flight = Flight(intent, nonce, head.number, created, waits_since=head.number)
         flight.at, flight.wall = head.timestamp, int(lane.wall())
-        first = await self._sign(flight, AttemptKind.ACT, bid, head)
+        first = await self.sign(flight, AttemptKind.ACT, bid, head)
         flight.attempts.append(first)
         flight.state = step(flight.state, Event.COMMITTED)
         lane.fault("before_commit")
@@ -46,6 +46,24 @@ class Sender:
         signed = news(flight)
         return [signed, *(lane.step(flight, Event.SENT) if await self.send(flight, head) else ())]
 
+    async def launch_held(self, intent: TxIntent, attempt: Attempt, head: BlockRef) -> list[TxEvent]:
+        """The same of bytes that are in the journal already: they leave first, and begin with the answer."""
+        lane = self._lane
+        flight = Flight(intent, attempt.nonce, head.number, waits_since=head.number, attempts=[attempt])
+        flight.at, flight.wall = head.timestamp, int(lane.wall())
+        lane.may_sign(flight, AttemptKind.ACT, new=True)
+        lane.journal.release()
+        lane.flights[flight.nonce] = flight
+        try:
+            sent = await self.send(flight, head)
+        finally:  # whatever happened: they may be out there
+            lane.fault("before_begin")
+            lane.journal.begin(flight, held=True, decided_on=head.hash.hex(), settings=lane.settings.fingerprint)
+            lane.fault("after_begin")
+        say(Event.COMMITTED, flight)
+        signed = news(flight)
+        return [signed, *(lane.step(flight, Event.SENT) if sent else ())]
+
     async def replace(
         self, flight: Flight, kind: AttemptKind, bid: Fees | None, head: BlockRef, why: Reason | None
     ) -> list[TxEvent]:
@@ -54,7 +72,7 @@ class Sender:
         try:
             if bid is None:
                 raise Refused(Reason.GAS_ABOVE_CAP, "no bid left below the ceiling")
-            attempt = await self._sign(flight, kind, bid, head)
+            attempt = await self.sign(flight, kind, bid, head)
         except (Refused, Retry) as no:
             if flight.stuck != str(no):  # said when it changes, and not at every block
                 log.warning("tx.stuck", intent=digits(flight.intent.id), nonce=flight.nonce, why=str(no))
@@ -71,7 +89,7 @@ class Sender:
         await self.send(flight, head)
         return [news(flight, why)]
 
-    async def _sign(self, flight: Flight, kind: AttemptKind, bid: Fees, head: BlockRef) -> Attempt:
+    async def sign(self, flight: Flight, kind: AttemptKind, bid: Fees, head: BlockRef) -> Attempt:
         lane, act = self._lane, kind is AttemptKind.ACT
         call = flight.intent.call if act else Call(lane.signer.address, b"")
         gas = flight.intent.gas_limit if act else fees.NOOP_GAS

@@ -24,6 +24,7 @@ class Sequenced:
     def __init__(self, behind: Transactions, reader: StateReader, feed: Address, grace: int) -> None:
         """``grace``: chain seconds."""
         self.recover, self.notice, self.on_block = behind.recover, behind.notice, behind.on_block
+        self.prepare = behind.prepare
         self._behind, self._reader, self._feed, self._grace = behind, reader, feed, grace
         self._asked: BlockRef | None = None
         self._why = ""

@@ -41,6 +41,7 @@ class Settings:
     simulate: bool = True  # at the moment the intent is meant for, before a nonce is taken
     route: Route = Route.PUBLIC  # of intents that do not say
     private_blocks: int = 5  # that a relay has until everybody gets it, where that is allowed
+    ahead: int = 4  # transactions kept signed for what is expected of the next block
     gas_reserve: int = 0  # wei that new intents leave in the account, for replacements and cancellations
     max_balance: int | None = None  # wei that a hot key should hold at most; more is said, once
     keep: int = 90 * DAY  # chain seconds that what is final stays in the journal; then it is archived

@@ -133,7 +133,7 @@ async def test_what_could_not_be_committed_does_not_leave_and_nothing_after_it(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("keeper.tx.journal._put_attempt", fails)
+    monkeypatch.setattr("keeper.tx.writing.put_attempt", fails)
     with pytest.raises(Broken, match="failed: disk"):
         await rig.submit(intent(1))
     monkeypatch.undo()

@@ -37,6 +37,8 @@ class Parts:
     async def recover(self) -> Sequence[TxEvent]:
         return [TxEvent(b"recovered", TxState.SIGNED)]
 
+    async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None: ...
+
     def notice(self, head: BlockRef) -> None: ...
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
