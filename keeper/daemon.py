@@ -1,6 +1,7 @@
 """The async shell: brings events to the kernel and carries out what comes back.
 
     source ──► kernel.absorb ─► kernel.first ─► transactions.on_block ─► kernel.absorb ─► kernel.decide ─► submit
+                                kernel.expect ─► prepare                  for the next head
     mempool ─► kernel.absorb ─► kernel.glimpse ─► submit                  between two heads
 
 One block is one turn; nothing of the kernel ever waits. Live, dry run, fork and backtest differ only in the parts
@@ -27,6 +28,7 @@ from keeper.model import (
     Hash,
     Outcome,
     Pending,
+    Prepare,
     Reading,
     Reason,
     Record,
@@ -176,10 +178,20 @@ class Daemon:
         effects = self.kernel.decide()
         decided = self._clock.monotonic() - began
         sent = await self._perform(effects, ref, began)
-        self._show(self.kernel.expect())
-        self._dealt, self._glimpses = ref, 0
         self._untold.append(Turn(ref, decided, sent if first is None else first))
+        await self._prepare(ref)
+        self._dealt, self._glimpses = ref, 0
         return True
+
+    async def _prepare(self, ref: BlockRef) -> None:
+        """For what the next block may bring."""
+        for effect in self.kernel.expect():
+            self._show([effect])
+            if isinstance(effect, Prepare):
+                try:
+                    await self._transactions.prepare(effect.intents, ref)
+                except TROUBLE as error:
+                    log.warning("prepare.failed", block=ref.number, error=str(error))
 
     async def _first(self, ref: BlockRef, began: float) -> float | None:
         """What was expected of this block goes before all else; the time of the first answer, as ``_perform``."""

@@ -569,7 +569,14 @@ class Seen:
     between: bool
 
 
-Effect = Send | Record | Outcome | Seen
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """What the next block may ask for, by the rules of those who publish: to be signed, and sent only when it does."""
+
+    intents: tuple[TxIntent, ...]
+
+
+Effect = Send | Record | Outcome | Seen | Prepare
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,11 +219,9 @@ class Ahead(Protocol):
 
     def expected(self, view: View, at: Moment) -> Iterable[Pending]:
         """Calls that nobody has seen yet, but that the rules of whoever makes them ask for by ``at``."""
-        ...
 
     def against(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
         """What can be done to these accounts because they are unhealthy, and nothing else of ``opportunities``."""
-        ...
 
 
 @runtime_checkable

@@ -151,14 +151,14 @@ class Look:
     wanted: Sequence[Decision]
 
 
-def coming(desk: Desk, at: Moment) -> frozenset[Key]:
-    """A few of those whom the publications that are due will condemn, and who are well now."""
+def coming(desk: Desk, at: Moment) -> tuple[View, list[HealthReport]]:
+    """The market after the publications that are due, and a few whom they will condemn and who are well now."""
     adapter = desk.adapter
     view = after(adapter, desk.book, adapter.expected(desk.book, at), at) if isinstance(adapter, Ahead) else None
     if view is None:
-        return frozenset()
-    reports = health.condemned(adapter, desk.book, at, view)
-    return frozenset(islice((r.key for r in reports if r.key.id not in desk.unhealthy), EXPECTED))
+        return desk.book, []
+    reports = (r for r in health.condemned(adapter, desk.book, at, view) if r.key.id not in desk.unhealthy)
+    return view, list(islice(reports, EXPECTED))
 
 
 def against(adapter: Adapter, view: View, reports: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:

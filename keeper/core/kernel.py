@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from keeper.core import health, planner, scanner, telling
 from keeper.core.attempts import Attempt, Attempts
 from keeper.core.book import DEPTH, Book
 from keeper.core.desk import Desk, Look, against, coming, decide
+from keeper.core.expected import Expected
 from keeper.core.foreseen import Foreseen
 from keeper.core.ledger import Ledger
 from keeper.core.planner import Limits
@@ -26,6 +28,7 @@ from keeper.core.rivals import Rivals
 from keeper.core.table import FAULTS, Failed, Side, Table
 from keeper.errors import Unreadable
 from keeper.model import (
+    Action,
     Address,
     BlockBatch,
     BlockRef,
@@ -42,6 +45,7 @@ from keeper.model import (
     Opportunity,
     Outcome,
     Pending,
+    Prepare,
     Reading,
     Reason,
     Record,
@@ -53,7 +57,7 @@ from keeper.model import (
     TxState,
     Wait,
 )
-from keeper.ports import Adapter, Strategy
+from keeper.ports import Adapter, Strategy, View
 
 T = TypeVar("T")
 Plan = tuple[Decision, TxIntent | None]
@@ -75,6 +79,7 @@ class Kernel:
         self._attempts = Attempts()
         self._rivals = Rivals(block_time)
         self._foreseen = Foreseen()
+        self._expected = Expected()
         self._block_time, self._wrap, self._limits = block_time, wrap, limits
         self._facts: dict[bytes, tuple[int, list[tuple[Desk, Fact]]]] = {}  # transaction -> block, facts
 
@@ -150,7 +155,9 @@ class Kernel:
         self.ledger.add(self.ref.number, "signer coin", coin, "opening")
 
     def _transaction(self, event: TxEvent) -> Iterator[Effect]:
-        yield Record(self.ref.number, f"tx.{event.state}", self._told(event))
+        attempt = self._attempts.get(event.intent)
+        adapter = self._desk(attempt.opportunity.protocol).adapter if attempt else None
+        yield Record(self.ref.number, f"tx.{event.state}", telling.step(event, attempt, adapter))
         if event.receipt is not None and event.state in (TxState.CONFIRMED, TxState.CANCELLED):
             self.ledger.add(event.receipt.block.number, "signer coin", -event.receipt.fee, "gas")
         ended = self._attempts.hear(event, self.ref.number)
@@ -181,19 +188,6 @@ class Kernel:
         if "sold" in names or "liquidated" in names:
             return Reason.OUTBID
         return Reason.LOST_RACE if "flagged" in names else Reason.REVERTED_STATE_CHANGED
-
-    def _told(self, event: TxEvent) -> Mapping[str, object]:
-        attempt, fields = self._attempts.get(event.intent), dict[str, object](intent=event.intent)
-        if attempt is not None:
-            fields["purpose"] = telling.name(attempt.opportunity)
-        if event.receipt is not None:
-            fields |= {"tx": event.receipt.tx_hash, "ok": event.receipt.ok, "gas_used": event.receipt.gas_used}
-        if event.why is not None:
-            fields["why"] = event.why
-        if event.why is Reason.SIM_REVERTED and attempt is not None:
-            adapter = self._desk(attempt.opportunity.protocol).adapter
-            fields["revert"] = adapter.explain(bytes.fromhex(event.detail.removeprefix("0x")))
-        return fields
 
     def _desk(self, protocol: str) -> Desk:
         return next(desk for desk in self.desks if desk.name == protocol)
@@ -250,8 +244,7 @@ class Kernel:
     def glimpse(self) -> list[Effect]:
         """What the calls that were seen pending since the last head make possible, behind them in the same block."""
         at, effects = self.moment(), list[Effect]()
-        awake = [desk for desk in self.desks if not desk.paused]
-        known = [Look(desk, desk.book, list(desk.unhealthy.values()), []) for desk in awake]
+        known = [Look(desk, desk.book, list(desk.unhealthy.values()), []) for desk in self.desks if not desk.paused]
         for plans in self._ahead(known, at, {}, effects).values():
             effects += self._act(plans, pending=True)
         return effects
@@ -262,32 +255,40 @@ class Kernel:
         Nothing is sent for it; it costs a look at the whole book, so it comes when all else is done.
         """
         at, effects = self.moment(), list[Effect]()
-        awake = [desk for desk in self.desks if not desk.paused]
-        for desk, keys in self._each(awake, lambda desk: (desk, coming(desk, at)), effects):
-            if new := keys - desk.coming:
+        looks = self._each((d for d in self.desks if not d.paused), lambda desk: self._look_beyond(desk, at), effects)
+        for look in looks:
+            keys = frozenset(report.key for report in look.reports)
+            if new := keys - look.desk.coming:
                 accounts = " ".join(f"0x{key.id:x}" for key in sorted(new))
                 effects.append(Record(self.ref.number, "account.expected", {"accounts": accounts}))
-            desk.coming = keys
-        return effects
+            look.desk.coming = keys
+        plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
+        changed = self._expected.hold(plan for each in plans.values() for plan in each)
+        return [*effects, Prepare(self._expected.intents)] if changed else effects
+
+    def _look_beyond(self, desk: Desk, at: Moment) -> Look:
+        return self._against(desk, *coming(desk, at), at)
+
+    def _against(self, desk: Desk, view: View, reports: Sequence[HealthReport], at: Moment) -> Look:
+        wanted = self._wanted(desk, against(desk.adapter, view, reports, at)) if reports else []
+        return Look(desk, view, reports, wanted)
 
     def first(self) -> list[Effect]:
         """What was expected and has come: done before the whole book is looked at. Only what is still so is done."""
         at, effects = self.moment(), list[Effect]()
-        awake = [desk for desk in self.desks if desk.coming and not desk.paused]
-        looks = self._each(awake, lambda desk: self._look_first(desk, at), effects)
+        looks = self._each((d for d in self.desks if d.coming and not d.paused), partial(self._look_first, at), effects)
         plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
         for look in looks:
             for decision, intent in plans.get(look.desk.name, ()):
-                if intent is not None:
+                if intent is not None and not isinstance(decision, Wait | Skip):
+                    held = self._expected.fitting(decision, intent, partial(self._call, look.desk, decision))
                     look.desk.shown[decision.opportunity.id] = ("skip", Reason.INFLIGHT_DUPLICATE)
-                    effects += self._act([(decision, intent)], foretold=True)
+                    effects += self._act([(decision, held)], foretold=True)
         return effects
 
-    def _look_first(self, desk: Desk, at: Moment) -> Look:
+    def _look_first(self, at: Moment, desk: Desk) -> Look:
         now = (desk.adapter.health(desk.book, key, at) for key in sorted(desk.coming))
-        reports = [report for report in now if not report.healthy]
-        wanted = self._wanted(desk, against(desk.adapter, desk.book, reports, at)) if reports else []
-        return Look(desk, desk.book, reports, wanted)
+        return self._against(desk, desk.book, [r for r in now if not r.healthy], at)
 
     def _busy(self) -> list[Opportunity]:
         return [attempt.opportunity for attempt in self.inflight.values()]
@@ -364,8 +365,7 @@ class Kernel:
         desk = look.desk
         try:
             view, new = self._foreseen.condemned(desk.adapter, desk.book, look.reports, at)
-            if new:
-                return Look(desk, view, new, self._wanted(desk, against(desk.adapter, view, new, at)))
+            return self._against(desk, view, new, at)
         except FAULTS as error:
             effects += self._foreseen.clear(desk.name, error, self.ref.number)
         return replace(look, wanted=[])
@@ -382,9 +382,11 @@ class Kernel:
     def _intent(self, desk: Desk, decision: Decision, at: Moment) -> TxIntent | None:
         if isinstance(decision, Wait | Skip):
             return None
-        calls, floors = desk.adapter.calls(decision), desk.adapter.floors(decision)
-        call = self._wrap(calls, at.timestamp + self._limits.horizon, floors)
-        return planner.intent(decision, call, at, self._limits, telling.name)
+        return planner.intent(decision, self._call(desk, decision, at), at, self._limits, telling.name)
+
+    def _call(self, desk: Desk, action: Action, at: Moment) -> Call:
+        calls, floors = desk.adapter.calls(action), desk.adapter.floors(action)
+        return self._wrap(calls, at.timestamp + self._limits.horizon, floors)
 
     def _speak(self, desk: Desk, reports: Sequence[HealthReport], plans: Sequence[Plan]) -> Iterator[Effect]:
         """The decisions that are new, and what is to be sent. What is no longer on offer is forgotten."""
