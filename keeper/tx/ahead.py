@@ -83,12 +83,13 @@ class Ahead:
         """Those that could be sent as they are, each subject once."""
         found = dict[str, TxIntent]()
         for intent in intents:
-            if self._lane.journal.state_of(intent.id) is None and intent.subject and intent.subject not in found:
+            subject = intent.subject or intent.id.hex()
+            if self._lane.journal.state_of(intent.id) is None and subject not in found:
                 try:
                     self._admission.check(intent, head)
                 except Refused:
                     continue
-                found[intent.subject] = intent
+                found[subject] = intent
         return list(found.values())[: self._lane.settings.ahead]
 
     def _still_fit(self, head: BlockRef) -> bool:

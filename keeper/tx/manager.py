@@ -191,7 +191,9 @@ class Manager:
             log.info("tx.adopted", nonce=mined)
         lane.budget.load(lane.signer.address, journal.since(self._day_ago(), int(lane.wall()) - DAY))
         lane.term = epoch
-        return [event for flight, found in sighted for event in self._observe(flight, found) or [news(flight)]]
+        events = [event for flight, found in sighted for event in self._observe(flight, found) or [news(flight)]]
+        journal.settle()
+        return events
 
     def _day_ago(self) -> int:
         """Chain seconds: a day before the newest thing in the journal, which nothing that counts can be older than."""

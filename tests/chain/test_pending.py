@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -176,12 +178,13 @@ async def test_whom_the_rule_condemns_is_dealt_with_before_the_book_is_looked_at
     w.arbitrageur.send(w.node, swap)
     w.node.mine(w.now + w.block_time)
     w.follow()
-    turns = list[BlockRef]()
+    turns, signed = list[BlockRef](), list[str]()
 
     async def step(ref: BlockRef) -> bool:
         turns.append(ref)
         if len(turns) == 1:
             assert foretold(seen) == []
+            signed.extend(held(scene))
             w.publisher.send(w.node, w.spot_call(0, args_of(call), w.now + w.block_time))
         w.node.mine(w.now + w.block_time)
         w.follow()
@@ -200,6 +203,15 @@ async def test_whom_the_rule_condemns_is_dealt_with_before_the_book_is_looked_at
     assert order.index(first[0].event) < order.index("account.unhealthy")
     assert all((auction := w.state.auction(account)) and auction.flagged_at for account in flagged)
     assert len([r for r in seen.records() if r.event == "tx.broadcast"]) == len(set(sent(seen)))
+    receipts = [w.node.rpc("eth_getTransactionReceipt", hash) for hash in signed[: len(first)]]
+    assert receipts and all(int(receipt["status"], 16) == 1 for receipt in receipts)  # the bytes of before it came
+
+
+def held(scene: Scene) -> list[str]:
+    """What the journal holds signed ahead: transaction hashes."""
+    [file] = scene.settings().keeper.state.glob("*.live.db")
+    with closing(sqlite3.connect(file.as_uri() + "?mode=ro", uri=True)) as db:
+        return ["0x" + hash.hex() for (hash,) in db.execute("SELECT hash FROM ahead ORDER BY nonce")]
 
 
 def foretold(seen: Seen) -> list[Record]:

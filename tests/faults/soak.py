@@ -36,7 +36,7 @@ from keeper.simulation.node import CHAIN_ID, Anvil
 from keeper.tx.fees import Policy
 from keeper.tx.journal import Binding, Journal
 from keeper.tx.keys import Key
-from keeper.tx.manager import FAULT_POINTS, Manager
+from keeper.tx.manager import FAULT_POINTS, HELD_POINTS, Manager
 from keeper.tx.settings import Settings
 from keeper.tx.signer import local_signer
 from keeper.units import GWEI
@@ -46,7 +46,7 @@ SETTINGS: Final = Settings(Policy(hard_cap=1000 * GWEI), confirmations=2, finali
 LIVES: Final = 150  # on one key, journal and node: Anvil grows slow after some 1500 blocks
 BLOCKS: Final = 6  # that a life has if nothing kills it
 FAREWELL: Final = 60  # blocks that the last one has
-DEADEST: Final = 24  # fault points that a life reaches at most before it dies
+DEADEST: Final = 40  # fault points that a life reaches at most before it dies
 FOR_EVER: Final = 2**40
 ENDS: Final = (TxState.FINALIZED, TxState.CANCELLED)
 
@@ -119,14 +119,17 @@ class Life:
 
     async def _live(self, node: LineNode, journal: Journal, manager: Manager, blocks: int) -> None:
         await manager.recover()
+        later = list[TxIntent]()  # signed ahead
         for _ in range(blocks):
             if blocks == BLOCKS:
                 self._mischief(node)
             head = node.mine()
             await manager.on_block(head)
-            for wish in self.wanted:
-                if journal.state_of(wish.id) is None:
+            for wish in [*later, *self.wanted]:
+                if journal.state_of(wish.id) is None and (wish in later or self.chance.random() < 0.6):
                     await manager.submit(wish, head)
+            later = [wish for wish in self.wanted if journal.state_of(wish.id) is None]
+            await manager.prepare(later, head)
             if self._over(journal, head):
                 return
 
@@ -223,7 +226,7 @@ def main(kills: str = "1000", seed: str = "1") -> int:
     seconds = time.monotonic() - began
     print(f"\n{toll.kills} processes killed, {toll.lives} not, in {seconds:.0f} s (seed {seed})")  # noqa: T201
     print(f"{toll.wishes} wishes signed: {toll.paid} paid, {toll.cancelled} cancelled")  # noqa: T201
-    print("died " + ", ".join(f"{point}: {toll.points[point]}" for point in FAULT_POINTS))  # noqa: T201
+    print("died " + ", ".join(f"{point}: {toll.points[point]}" for point in FAULT_POINTS + HELD_POINTS))  # noqa: T201
     for line in toll.wrong:
         print(f"WRONG {line}")  # noqa: T201
     return int(bool(toll.wrong))

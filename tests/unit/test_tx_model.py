@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from keeper.model import TxState
 from keeper.tx.budget import Budget
 from keeper.tx.journal import Journal
-from keeper.tx.manager import FAULT_POINTS, Manager
+from keeper.tx.manager import FAULT_POINTS, HELD_POINTS, Manager
 from keeper.tx.settings import Limits
 from keeper.tx.signer import local_signer
 from keeper.tx.switch import Level, Switch
@@ -58,6 +58,7 @@ class Market(RuleBasedStateMachine):
         self.wanted = 0
         self.fuse: tuple[str, int] | None = None
         self.journal: Journal | None = None
+        self.dead = False
         self.switch = Switch(Path(self.folder.name) / "switch")
         self.seen = 0  # of what was sent, when the switch was thrown
         self.restart()
@@ -71,6 +72,22 @@ class Market(RuleBasedStateMachine):
         wish = intent(self.wanted, valid_until=self.chain.head.timestamp + 12 * patience)
         self.chain.script.extend(lies)
         self.survive(lambda manager: manager.submit(wish, self.chain.head))
+
+    @rule(
+        count=st.integers(0, 3),
+        follows=st.integers(0, 3),
+        skip=st.booleans(),
+        lies=st.lists(st.none() | st.sampled_from(LIES), max_size=2),
+    )
+    def expect(self, count: int, follows: int, skip: bool, lies: list[Any]) -> None:
+        """So many of the next wishes are signed ahead; then a block comes, and with it some of them, or others."""
+        soon = [intent(self.wanted + n, valid_until=self.chain.head.timestamp + 60) for n in range(1, count + 1)]
+        self.survive(lambda manager: manager.prepare(soon, self.chain.head))
+        if skip:
+            self.wanted = min(20, self.wanted + 1)
+        self.chain.mine()
+        for _ in range(follows):
+            self.submit(8, lies)
 
     @rule()
     def rush(self) -> None:
@@ -110,14 +127,15 @@ class Market(RuleBasedStateMachine):
     def spike(self, base_fee: int) -> None:
         self.chain.base_fee = base_fee * GWEI
 
-    @rule(point=st.sampled_from(FAULT_POINTS), count=st.integers(1, 3))
+    @rule(point=st.sampled_from(FAULT_POINTS + HELD_POINTS), count=st.integers(1, 3))
     def light_the_fuse(self, point: str, count: int) -> None:
         self.fuse = point, count
 
     @rule()
     def restart(self) -> None:
         if self.journal is not None:
-            self.journal.close()
+            (self.journal._end if self.dead else self.journal.close)()
+        self.dead = False
         self.journal = Journal(Path(self.folder.name) / "journal.db", BINDING)
         budget = Budget(LIMITED.limits, wall=None)
         signer = local_signer(KEY, 31337, None, budget)
@@ -138,8 +156,9 @@ class Market(RuleBasedStateMachine):
     def _burn(self, point: str) -> None:
         if self.fuse is not None and self.fuse[0] == point:
             self.fuse = (point, self.fuse[1] - 1) if self.fuse[1] > 1 else None
-            if self.fuse is None:
-                raise Killed(point)
+            self.dead = self.fuse is None
+        if self.dead:  # and nothing happens after it
+            raise Killed(point)
 
     # ── what must hold ──
 
