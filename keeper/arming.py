@@ -81,6 +81,7 @@ def tuned(settings: Settings, chain: Chain) -> Tuned:
         urgent_slots=min(tx.urgent_slots, risk.max_inflight - 1),
         route=Route(tx.route),
         private_blocks=tx.private_blocks,
+        ahead=tx.ahead,
         gas_reserve=risk.gas_reserve,
         max_balance=risk.max_balance,
         keep=tx.keep // 1000,

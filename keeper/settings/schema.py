@@ -160,6 +160,7 @@ class Tx(Section):
     tip_floor: Wei = _written("0.1 gwei", gt=0)
     tip_cap: Wei = _written("50 gwei", gt=0)
     urgent_slots: int = Field(default=1, ge=0)  # of max_inflight, kept free of housekeeping
+    ahead: int = Field(default=4, ge=0, le=16)  # transactions kept signed for what oracles are due to publish
     route: Literal["public", "private", "fallback"] = "public"
     private_blocks: int = Field(default=5, gt=0, le=25)
     keep: Milliseconds = _written("90d", gt=0)  # that what is final stays in the journal

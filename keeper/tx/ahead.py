@@ -33,6 +33,11 @@ class Ahead:
         self._held: list[Flight] = []  # by nonce; the first is the next that this key will sign
         self._charged = set[int]()  # nonces for which the budget has reserved something
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is anything."""
+        return bool(self._held)
+
     async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None:
         """Hold these, and no others; fewer where one may not be signed now."""
         wanted = self._wanted(intents, head) if self._may() else []

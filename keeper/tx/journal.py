@@ -23,6 +23,7 @@ from keeper.tx.writing import Noted
 
 T = TypeVar("T")
 
+LOSSES: Final = "losses"
 _OVER: Final = "ON CONFLICT DO UPDATE SET value = excluded.value, sum = excluded.sum"
 _OPEN: Final = (
     "SELECT 1 FROM plan p JOIN intent i ON i.id = p.intent WHERE p.subject = ? AND i.state IN ('signed', 'broadcast')"
@@ -146,6 +147,7 @@ class Journal:
         """The flight's present state and receipt. ``settled``: it will never be looked at again."""
         with self._writing() as db:
             writing.advance(db, Noted(flight, event, at, settled))
+        self._recount(reverted=True)
 
     def note(self, flight: Flight, event: str, at: int, *, settled: bool = False) -> None:
         """The same of what a successor would find out again: durable with another write, or with ``settle``.
@@ -259,12 +261,16 @@ class Journal:
 
     def losses(self, most: int = 100) -> tuple[int, int]:
         """How many acts have reverted in a row, up to now, and what they cost (wei); at most ``most`` are counted."""
-        lost, count = 0, 0
-        for ok, used, price in self.ask(_REVERTED, int(self._meta("forgiven") or 0), most):
-            if ok:
-                break
-            count, lost = count + 1, lost + used * int(price)
-        return count, lost
+
+        def found() -> tuple[int, int]:
+            lost, count = 0, 0
+            for ok, used, price in self.ask(_REVERTED, int(self._meta("forgiven") or 0), most):
+                if ok:
+                    break
+                count, lost = count + 1, lost + used * int(price)
+            return count, lost
+
+        return self._once(f"{LOSSES} {most}", found)
 
     def failures(self, subject: str, since: int) -> int:
         """How many acts on a subject have reverted that were signed after a chain time (seconds)."""
@@ -347,6 +353,7 @@ class Journal:
             db.execute("COMMIT")
             if not first:
                 self._noted.clear()
+                self._recount(reverted=False)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -372,6 +379,12 @@ class Journal:
         if name not in self._known:
             self._known[name] = found()
         return cast(T, self._known[name])
+
+    def _recount(self, *, reverted: bool) -> None:
+        """Losses, unless there were none and there is no new one."""
+        for name in [name for name in self._known if name.startswith(LOSSES)]:
+            if reverted or self._known[name] != (0, 0):
+                del self._known[name]
 
     def _meta(self, key: str) -> str | None:
         found = self.ask("SELECT value FROM meta WHERE key = ?", key)

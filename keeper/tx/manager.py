@@ -121,8 +121,11 @@ class Manager:
         return self._ahead.match(intent, head)
 
     def notice(self, head: BlockRef) -> None:
-        """Ask what ``on_block``, and an intent after it, will need to know."""
-        if self.lane.term is not None:
+        """Ask what ``on_block``, and an intent after it, will need to know.
+
+        Not while something is held that may leave at this head: it needs nothing but its logs, and those first.
+        """
+        if self.lane.term is not None and not self._ahead.holds:
             self.lane.ask(head, anew=True).early()
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
@@ -237,6 +240,8 @@ class Manager:
         if flight.nonce < mined:
             return self._suspect(flight, head)
         flight.missing_since = None
+        if flight.created == head.number and flight.answer is not None:
+            return []  # it left at this very head
         level = self.lane.level()  # a lower nonce may have halted the key in this very turn
         return [] if level is Level.HALT else await self._tend(flight, level, head)
 
