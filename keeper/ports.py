@@ -67,11 +67,9 @@ class View(Protocol):
 
     def get(self, key: Key) -> Any:
         """The record, or None."""
-        ...
 
     def keys(self, kind: str) -> Iterator[Key]:
         """All keys of a kind, by ascending id."""
-        ...
 
 
 class Columns(Protocol):
@@ -82,11 +80,9 @@ class Columns(Protocol):
 
     def get(self, key: Key) -> Any:
         """The record of one of ``kinds`` as it was put, or None."""
-        ...
 
     def keys(self, kind: str) -> Iterator[Key]:
         """All keys of one of ``kinds``, by ascending id."""
-        ...
 
     def put(self, key: Key, record: Any) -> None:
         """Follow one change; ``record`` is None when the account is gone."""

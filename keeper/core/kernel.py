@@ -255,7 +255,8 @@ class Kernel:
         Nothing is sent for it; it costs a look at the whole book, so it comes when all else is done.
         """
         at, effects = self.moment(), list[Effect]()
-        looks = self._each((d for d in self.desks if not d.paused), lambda desk: self._look_beyond(desk, at), effects)
+        awake = (desk for desk in self.desks if not desk.paused)
+        looks = self._each(awake, lambda desk: self._against(desk, *coming(desk, at), at), effects)
         for look in looks:
             keys = frozenset(report.key for report in look.reports)
             if new := keys - look.desk.coming:
@@ -265,9 +266,6 @@ class Kernel:
         plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
         changed = self._expected.hold(plan for each in plans.values() for plan in each)
         return [*effects, Prepare(self._expected.intents)] if changed else effects
-
-    def _look_beyond(self, desk: Desk, at: Moment) -> Look:
-        return self._against(desk, *coming(desk, at), at)
 
     def _against(self, desk: Desk, view: View, reports: Sequence[HealthReport], at: Moment) -> Look:
         wanted = self._wanted(desk, against(desk.adapter, view, reports, at)) if reports else []

@@ -323,7 +323,9 @@ def test_whom_the_next_answer_condemns_is_known_from_rule_and_pool(build: Build)
         desk = Desk(world.adapter, book, ())
         calls = list(world.adapter.expected(book, at(book)))
         assert bool(calls) is wanted
-        assert {key.id & 2**160 - 1 for key in coming(desk, at(book))} == ({int.from_bytes(user)} if wanted else set())
+        assert {report.key.id & 2**160 - 1 for report in coming(desk, at(book))[1]} == (
+            {int.from_bytes(user)} if wanted else set()
+        )
     [call] = calls
     told = transmit.told(call.target, call.data)
     assert told is not None and told[0] == world.aggregators[0]
