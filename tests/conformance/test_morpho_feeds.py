@@ -18,7 +18,7 @@ from keeper.core.book import Book
 from keeper.core.desk import Desk, coming
 from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits
-from keeper.model import Address, Effect, Liquidate, Moment, Pending, Record, Send
+from keeper.model import Address, Effect, Liquidate, Moment, Pending, Prepare, Record, Send
 from keeper.observe.decisions import EVENTS
 from keeper.ports import View
 from keeper.protocols.conformance import follow, moment
@@ -262,12 +262,14 @@ def test_the_kernel_sends_behind_the_answer_and_first_when_it_was_expected(build
     caught_up()
     world.pool_says(2_700)
     caught_up()
-    [told] = kernel.expect()
+    told, prepared = kernel.expect()
+    assert isinstance(prepared, Prepare) and len(prepared.intents) == 1
     assert isinstance(told, Record) and f"0x{position_key(venue.id, user).id:x}" in str(told.fields["accounts"])
     assert not sends(kernel.first())  # not before it has come
     world._send([fall])
     caught_up()
-    assert len(sends(kernel.first())) == 1
+    [send] = sends(kernel.first())
+    assert send.intent.subject == prepared.intents[0].subject
 
 
 def test_a_call_that_cannot_be_reckoned_with_stops_nothing(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
