@@ -21,7 +21,7 @@ from keeper.ports import View
 from keeper.protocols.desk import directly
 from keeper.testing.chain import ScriptedChain
 from keeper.testing.clock import VirtualClock
-from tests.bench.turning import Bench
+from tests.bench.stage import Bench
 from tests.faults.test_life_daemon import ME, Parts
 from tests.unit.following import HERE, NEAR, WANTED
 
