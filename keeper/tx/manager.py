@@ -141,12 +141,14 @@ class Manager:
             mined = await asked.mined()
             self._check_nonces(mined)
             sighted = self._sight(await asked.receipts(lane.unplaced()))
+            sighted = [one for one in sighted if not self._rests(*one, head)]
             if any(found is None for _, found in sighted):
                 await self._admission.market(head)
             for flight, found in sighted:
                 events += self._observe(flight, found) + self._deepen(flight, head)
             for flight, _ in sighted:
-                events += await self._follow(flight, mined, head)
+                if flight.receipt is None:
+                    events += await self._follow(flight, mined, head)
             return [*events, *await self._prune(head)]
 
     async def _prune(self, head: BlockRef) -> list[TxEvent]:
@@ -233,10 +235,14 @@ class Manager:
                 sighted.append((flight, receipts[0] if receipts else None))
         return sighted
 
+    def _rests(self, flight: Flight, found: Receipt | None, head: BlockRef) -> bool:
+        """Whether it only waits to be final, and nothing has happened to it."""
+        if found is None or found is not flight.receipt or flight.state not in (TxState.CONFIRMED, TxState.CANCELLED):
+            return False
+        return head.number - found.block.number + 1 < self.lane.settings.finality
+
     async def _follow(self, flight: Flight, mined: int, head: BlockRef) -> list[TxEvent]:
         """What has no receipt."""
-        if flight.receipt is not None:
-            return []
         if flight.nonce < mined:
             return self._suspect(flight, head)
         flight.missing_since = None
