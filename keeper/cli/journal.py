@@ -34,12 +34,17 @@ def _files(args: argparse.Namespace) -> Sequence[Path]:
 
 
 def _ls(args: argparse.Namespace) -> int:
-    flights = list[Flight]()
+    flights, ahead = list[Flight](), list[Flight]()
     for file in _files(args):
         with reading.reader(file) as journal:
             flights += journal.ls(everything=args.all)
+            ahead += journal.ahead()
     header = ["nonce", "intent", "state", "attempts", "worst", "paid", "block", "purpose"]
-    emit(args, {"intents": [_told(flight) for flight in flights]}, table(header, map(_line, flights)))
+    text = table(header, map(_line, flights))
+    if ahead:
+        rows = [[flight.nonce, eth(flight.worst_cost), flight.intent.purpose] for flight in ahead]
+        text += f"\n\nsigned ahead, and not sent\n\n{table(['nonce', 'worst', 'purpose'], rows)}"
+    emit(args, {"intents": [_told(flight) for flight in flights], "ahead": [_told(flight) for flight in ahead]}, text)
     return 0
 
 

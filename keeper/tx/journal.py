@@ -124,7 +124,7 @@ class Journal:
 
         What was held beyond it has not left: the second is released only when the first has begun.
         """
-        flights = [rows.of_line(line) for (line,) in self.ask("SELECT line FROM ahead ORDER BY nonce")]
+        flights = reading.held(self.ask)
         first = next((flight for flight in flights if flight.nonce >= (self.next_nonce() or 0)), None)
         if first is not None:
             first.intent = replace(first.intent, valid_until=0)

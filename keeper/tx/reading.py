@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from keeper.errors import Broken, NotFound
+from keeper.errors import Broken, Misconfigured, NotFound
 from keeper.model import Hash
 from keeper.tx import pruning, rows
 from keeper.tx.rows import Flight, Row
@@ -40,6 +40,11 @@ def flights(ask: Query, where: str, *values: Any) -> list[Flight]:
     for row in ask(f"SELECT * FROM receipt WHERE intent IN {those}", *values):  # noqa: S608
         made[row[0]].receipt = rows.receipt_of(row)
     return list(made.values())
+
+
+def held(ask: Query) -> list[Flight]:
+    """What is signed ahead, by nonce."""
+    return [rows.of_line(line) for (line,) in ask("SELECT line FROM ahead ORDER BY nonce")]
 
 
 def events(ask: Query, intent: Hash | None = None) -> Iterator[dict[str, Any]]:
@@ -113,6 +118,10 @@ class Reader:
             raise NotFound(f"{len(found)} intents begin with {start}", help="keeper journal ls")
         return found[0]
 
+    def ahead(self) -> Sequence[Flight]:
+        """Signed for what may come, and not sent; by nonce."""
+        return held(self.ask)
+
     def ls(self, *, everything: bool) -> Sequence[Flight]:
         return flights(self.ask, "1" if everything else "i.settled = 0")
 
@@ -124,6 +133,10 @@ def reader(path: Path) -> Iterator[Reader]:
         raise NotFound(f"there is no journal {path}", help="it is written by keeper run --live")
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as db:
         db.execute("BEGIN")  # all that is read is of one moment
+        [version] = db.execute("PRAGMA user_version").fetchone()
+        if version != rows.SCHEMA_VERSION:
+            what = f"the journal {path} has schema {version}, this keeper reads {rows.SCHEMA_VERSION}"
+            raise Misconfigured(what, help="keeper run brings an older one up to date; for a newer one, upgrade")
         yield Reader(path, db)
 
 
@@ -132,5 +145,5 @@ def owner(path: Path) -> str:
     try:
         with reader(path) as read:
             return f"process {read.meta()['pid']}"
-    except (KeyError, sqlite3.Error, Broken, NotFound):
+    except (KeyError, sqlite3.Error, Broken, Misconfigured, NotFound):
         return "another process"

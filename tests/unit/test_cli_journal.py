@@ -15,7 +15,7 @@ from keeper.cli.app import main
 from keeper.model import BlockRef, Receipt
 from keeper.tx.fees import Fees
 from keeper.tx.journal import Journal
-from keeper.tx.rows import Attempt, AttemptKind, Flight
+from keeper.tx.rows import SCHEMA_VERSION, Attempt, AttemptKind, Flight
 from keeper.tx.switch import Level, Switch
 from tests.unit.tx_rig import BINDING, S, intent
 
@@ -137,3 +137,22 @@ def test_the_switch_is_moved_and_read(keeper: Keeper, tmp_path: Path) -> None:
     said: dict[str, Any] = json.loads(keeper("switch", "--json")[1])
     assert said["data"] == {"level": "pause", "reason": "an audit"}
     assert keeper("switch", "stop")[0] == 2
+
+
+def test_what_is_signed_ahead_is_listed_apart(journal: Journal, keeper: Keeper) -> None:
+    journal.hold([flight(3)])
+    code, said = keeper("journal", "ls")
+    assert code == 0 and "signed ahead, and not sent" in said and "pay 3" in said
+    _, said = keeper("journal", "ls", "--json")
+    told = json.loads(said)["data"]
+    assert [one["nonce"] for one in told["ahead"]] == [3] and [one["nonce"] for one in told["intents"]] == [2]
+    assert keeper("journal", "verify")[0] == 0
+    journal.hold([])
+    assert "signed ahead" not in keeper("journal", "ls")[1]
+
+
+def test_a_journal_of_another_schema_is_not_called_damaged(journal: Journal, keeper: Keeper) -> None:
+    with closing(sqlite3.connect(journal.path)) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+    code, said = keeper("journal", "verify")
+    assert code != 0 and "schema" in said and "keeper run" in said and "damaged" not in said
