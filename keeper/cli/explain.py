@@ -20,7 +20,7 @@ WON = ("gain", "cost_gas", "cost_slippage", "cost_hedge", "cost_crowd", "cost_ca
 TRIED = ("chance", "cost_failure", "expected")  # and what trying is expected to
 MONEY = (*WON, *TRIED)
 SHARES = ("chance", "rho", "fmax", "fraction")
-DOLLARS = {"": ("floor", "displaces"), "options": ("equity", "mm", "price", "fee", "bond", "value", "excess")}
+DOLLARS = {"": ("floor", "displaces", "later"), "options": ("equity", "mm", "price", "fee", "bond", "value", "excess")}
 LABELS = {
     "cost_gas": "gas, at the base fee to come",
     "cost_slippage": "slippage, or the charge for it",
@@ -32,6 +32,7 @@ LABELS = {
     "cost_failure": "- gas of a revert, if lost",
     "expected": "= expected profit",
     "displaces": "would displace",
+    "later": "= expected, if it waits until then",
     "floor": "least profit, or it reverts",
     "mm": "requirement",
     "rho": "discount",
@@ -76,6 +77,7 @@ def _told(keeper: Keeper, desk: Desk, key: Key, seen: Seen) -> dict[str, Any]:
         "protocol": desk.adapter.name,
         "account": f"0x{key.id:x}",
         "block": keeper.kernel.ref.number,
+        "at": at.timestamp,
         "state": desk.adapter.describe(desk.book, key, at),
         "decisions": [{"decision": d.event.removeprefix("decision."), **d.fields} for d in seen.about(key)],
     }
@@ -83,13 +85,13 @@ def _told(keeper: Keeper, desk: Desk, key: Key, seen: Seen) -> dict[str, Any]:
 
 def _text(told: dict[str, Any]) -> str:
     title = f"{told['protocol']} account {told['account']} at block {told['block']}"
-    decisions = [_decision(d, told["protocol"]) for d in told["decisions"]]
+    decisions = [_decision(d, told["protocol"], told["at"]) for d in told["decisions"]]
     parts = [title, table(("state", ""), told["state"]), *decisions]
     return "\n\n".join(parts) if told["decisions"] else "\n\n".join([*parts, "nothing can be done with it"])
 
 
-def _decision(d: dict[str, Any], protocol: str) -> str:
-    """The sum that was decided on, and what it rests on."""
+def _decision(d: dict[str, Any], protocol: str, at: int) -> str:
+    """The sum that was decided on, and what it rests on; ``at`` is the moment it is valued at."""
     rows: list[Sequence[object]] = [
         (LABELS.get(name, name.removeprefix("cost_")), _term(name, int(d[name]))) for name in MONEY
     ]
@@ -99,7 +101,7 @@ def _decision(d: dict[str, Any], protocol: str) -> str:
         if name not in (*HEADS, "decision")
     ]
     why = f", because {d['why']}" if "why" in d else ""
-    until = f", until {d['until']}" if "until" in d else ""
+    until = f", for {d['until'] - at} s until {d['until']}" if "until" in d else ""
     return table((f"{d['decision']} {d['kind']}{why}{until}", ""), rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from keeper.core.attempts import Attempt
+from keeper.core.scanner import later
 from keeper.model import Bid, Decision, Fact, Liquidate, Opportunity, Reason, Skip, TxEvent, Wait
 from keeper.ports import Adapter
 
@@ -44,7 +45,7 @@ def decided(decision: Decision) -> Mapping[str, object]:
     fields |= {"chance": o.chance, "expected": o.expected}
     extra: dict[str, object] = {"why": decision.why} if isinstance(decision, Wait | Skip) else {}
     if isinstance(decision, Wait):
-        extra["until"] = decision.until
+        extra |= {"until": decision.until, "later": later(o, decision.until)}
     if isinstance(decision, Bid | Liquidate):
         extra["floor"] = decision.floor
     return {**fields, **costs, **o.evidence, **extra}

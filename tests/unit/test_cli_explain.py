@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,9 @@ import pytest
 from keeper.cli import explain
 from keeper.cli.output import usd
 from keeper.core import telling
-from keeper.model import Costs, Key, Kind, Liquidate, Moment, Needs, Opportunity, Reason, Skip
+from keeper.core.rivals import BINS, Odds
+from keeper.core.scanner import later
+from keeper.model import Costs, Key, Kind, Liquidate, Moment, Needs, Opportunity, Reason, Skip, Wait
 from keeper.units import wad
 
 COSTS = Costs(**{one.name: wad(i + 1) for i, one in enumerate(fields(Costs))})
@@ -24,7 +26,7 @@ def an_opportunity(protocol: str, **evidence: int) -> Opportunity:
 
 def rows(decision: Any, protocol: str) -> dict[str, str]:
     told = {"decision": telling.said(decision)[0], **telling.decided(decision)}
-    text = explain._decision(told, protocol)
+    text = explain._decision(told, protocol, 1_000)
     return dict(re.findall(r"(?m)^\| (.*?) +\| +(\S.*?) +\|$", text))
 
 
@@ -37,6 +39,22 @@ def test_every_term_is_there_and_they_add_up() -> None:
         assert shown[explain.LABELS.get(name, name)] == usd(amount), name
     assert shown[explain.LABELS["chance"]] == "25.00 %"
     assert o.expected == (o.net - 3 * COSTS.failure) // 4
+
+
+def test_of_one_that_waits_the_time_and_what_is_expected_then_are_shown() -> None:
+    class Then:
+        def gain(self, at: int) -> int:
+            return wad(2_000) if at >= 1_024 else 0
+
+        def reaches(self, gain: int) -> int | None:
+            return 1_024
+
+    odds = Odds((0,) * (BINS + 1), wad(1_000), 0, 12, wad(1))
+    waits = Wait(replace(an_opportunity("options"), curve=Then(), odds=odds), 1_024, Reason.AUCTION_PRICE_HIGH)
+    shown = rows(waits, "options")
+    assert shown[explain.LABELS["later"]] == usd(later(waits.opportunity, 1_024)) != "$0.00"
+    told = {"decision": "wait", **telling.decided(waits)}
+    assert "for 24 s until 1024" in explain._decision(told, "options", 1_000)
 
 
 @pytest.mark.parametrize("protocol", ["options", "morpho_blue"])
