@@ -20,12 +20,12 @@ import structlog
 from keeper.chain.codec import Header
 from keeper.chain.finality import Finality
 from keeper.chain.node import BlockLogs, Contents
+from keeper.chain.ring import RING, Ring
 from keeper.chain.rpc import RpcError
 from keeper.errors import Broken, ChainLost, NodeUnavailable, RateLimited, Retry, StaleRead, Unreadable, WrongChain
 from keeper.model import BlockBatch, BlockRef, ChainEvent, Hash, Interests, LogFilter, Read, Rollback
 from keeper.ports import Clock
 
-RING: Final = 256  # delivered blocks that can be rolled back to; the book can undo as many
 UNPUSHED: Final = 3  # heads in a row that we had to look for ourselves
 FIRST_PAUSE: Final = 0.05  # seconds, doubled at each try
 LONGEST_PAUSE: Final = 10.0  # seconds, however long a node asks us to wait
@@ -76,11 +76,12 @@ class Follower:
         self._interests = interests
         self._clock = clock
         self._limits = limits or Limits()
-        self._ring = _Ring()
+        self._ring = Ring()
         self._log = structlog.get_logger("chain")
         self._trouble = _Trouble(node.endpoint, clock, self._limits)
         self._wake = asyncio.Event()
         self._pushed: list[Header] = []
+        self._wary = False  # whether pushed heads are looked for before those below them are followed
         self._session = 0  # the connection on which we checked the chain and asked for heads
         self._identity: tuple[int, Hash] | None = None
         self._span = self._limits.span
@@ -102,6 +103,7 @@ class Follower:
                     yield event
                     self._told_again()
             except (Retry, RpcError) as error:
+                self._wary |= bool(self._pushed) and isinstance(error, StaleRead)  # it may be of no chain at all
                 self._pushed.clear()  # a dead block among them may be the cause
                 if isinstance(error, NodeUnavailable):
                     await self._node.reset()
@@ -178,7 +180,7 @@ class Follower:
         """The head to go to, or None if that is where we are."""
         pushed, tip = max(reversed(self._pushed), key=lambda head: head.ref.number, default=None), self._ring.tip
         if pushed is not None and pushed.ref.number > tip.number:
-            return pushed
+            return await self._node.header(pushed.ref.hash) if self._wary else pushed
         head = await self._node.header("latest")
         if head.ref.number > tip.number and not self._trouble:
             self._missed()
@@ -268,8 +270,14 @@ class Follower:
                     help="a reorg this deep needs a fresh start: restart the keeper",
                 )
             branch.append(pushed.get(parent) or await self._node.header(parent))
+            self._check_child(branch[-2].ref, branch[-1].ref)
+        self._check_child(branch[-1].ref, self._ring.get(parent))
         branch.reverse()
         return branch
+
+    def _check_child(self, child: BlockRef, parent: BlockRef) -> None:
+        if child.number != parent.number + 1:
+            raise NodeUnavailable(f"{self._node.endpoint}: block {child.number} follows block {parent.number}")
 
     def _delivered(self, ref: BlockRef) -> None:
         self._ring.push(ref)
@@ -320,44 +328,6 @@ class Follower:
     def _rung(self, sleeper: asyncio.Future[None]) -> None:
         if not sleeper.cancelled():
             self._wake.set()
-
-
-class _Ring:
-    """The blocks delivered last, oldest first. Far from the head they are not neighbours."""
-
-    def __init__(self) -> None:
-        self._refs: dict[Hash, BlockRef] = {}
-
-    def __contains__(self, block: Hash) -> bool:
-        return block in self._refs
-
-    def __len__(self) -> int:
-        return len(self._refs)
-
-    def get(self, block: Hash) -> BlockRef:
-        return self._refs[block]
-
-    @property
-    def tip(self) -> BlockRef:
-        return next(reversed(self._refs.values()))
-
-    @property
-    def oldest(self) -> BlockRef:
-        return next(iter(self._refs.values()))
-
-    def push(self, ref: BlockRef) -> None:
-        self._refs[ref.hash] = ref
-        if len(self._refs) > RING:
-            del self._refs[self.oldest.hash]
-
-    def pop(self) -> None:
-        self._refs.popitem()
-
-    def back_to(self, block: Hash) -> BlockRef:
-        """Forget what lies above ``block``, which must be here."""
-        while self.tip.hash != block:
-            self._refs.popitem()
-        return self.tip
 
 
 class _Trouble:

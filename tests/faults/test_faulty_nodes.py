@@ -162,6 +162,71 @@ async def test_a_head_that_goes_back_and_forth_is_followed_once(scene: Scene, tm
     assert blocks == sorted(set(blocks)) and not keeper.has("block.rolled_back")
 
 
+def moved(name: str, by: int) -> faults.Fault:
+    """Only of the head: asked for by its hash, the block says the truth."""
+    change = faults.changed(lambda said: {**said, name: hex(int(said[name], 16) + by)})
+
+    async def fault(exchange: faults.Exchange) -> faults.Reply:
+        return await (change if exchange.request["params"][0] == "latest" else faults.passed)(exchange)
+
+    return fault
+
+
+@pytest.mark.fault("S30")
+async def test_a_head_with_another_number_or_time_is_not_followed(scene: Scene, tmp_path: Path) -> None:
+    async with proxies(scene, tmp_path) as [proxy], run(scene, proxy.http) as keeper:
+        await keeper.heard("turn.done")
+        for name, by in (("number", 3), ("number", 10_000), ("number", -1), ("timestamp", 10**9), ("gasUsed", 2**62)):
+            proxy.on("eth_getBlockByNumber", moved(name, by), times=2)
+            for _ in range(2):
+                await goes_on(scene, keeper)
+        await ends(keeper)
+    assert not keeper.has("block.rolled_back")
+
+
+PUSHED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "far": lambda head: {**head, "number": hex(int(head["number"], 16) + 10**6), "hash": "0x" + "ab" * 32},
+    "its child": lambda head: {
+        **head,
+        "number": hex(int(head["number"], 16) + 1),
+        "hash": "0x" + "ab" * 32,
+        "parentHash": head["hash"],
+    },
+    "its own child": lambda head: {
+        **head,
+        "number": hex(int(head["number"], 16) + 1),
+        "hash": "0x" + "ab" * 32,
+        "parentHash": "0x" + "ab" * 32,
+    },
+    "another number": lambda head: {**head, "number": hex(int(head["number"], 16) + 3)},
+    "no head": lambda head: {"number": "hello"},
+    "another time": lambda head: {**head, "timestamp": hex(2**62)},
+}
+
+
+@pytest.mark.fault("S30", "S05")
+async def test_pushed_heads_that_are_none_keep_no_turn_away(scene: Scene, tmp_path: Path) -> None:
+    def before(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+        def pushes(notice: dict[str, Any]) -> list[dict[str, Any]]:
+            said = notice.get("params", {})
+            if not isinstance(said.get("result"), dict):
+                return [notice]
+            return [{**notice, "params": {**said, "result": change(said["result"])}}, notice]
+
+        return pushes
+
+    async with proxies(scene, tmp_path) as [proxy], run(scene, proxy.ws) as keeper:
+        await keeper.heard("turn.done")
+        for change in PUSHED.values():
+            proxy.pushes = before(change)
+            last = [scene.step().number for _ in range(3)][-1]
+            await keeper.heard("turn.done", block=last)
+        proxy.behave()
+        await goes_on(scene, keeper)
+        await ends(keeper)
+    assert not keeper.has("error.internal")
+
+
 # ─── with money ───────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,4 +1,4 @@
-"""Every mutant can still be made: its text stands in its file, once. That it dies is seen by ``tests.faults.mutants``."""
+"""Every mutant can still be made: its text stands in its file, once. That it dies, ``tests.faults.mutants`` shows."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from keeper.chain.codec import Header
-from keeper.chain.follower import RING, UNPUSHED, Limits
+from keeper.chain.follower import UNPUSHED, Limits
 from keeper.chain.node import BlockLogs, Contents
+from keeper.chain.ring import RING
 from keeper.errors import Broken, ChainLost, NodeUnavailable
 from keeper.model import BlockBatch, Interests, LogFilter, Read, Rollback
 from keeper.testing.chain import ScriptedChain

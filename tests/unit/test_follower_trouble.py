@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from keeper.chain.codec import Header
-from keeper.chain.follower import RING, UNPUSHED, Follower, Limits
+from keeper.chain.follower import UNPUSHED, Follower, Limits
 from keeper.chain.node import BlockLogs, Contents
+from keeper.chain.ring import RING
 from keeper.chain.rpc import RpcError
 from keeper.errors import ChainLost, KeeperError, NodeUnavailable, RateLimited, StaleRead, WrongChain
-from keeper.model import LogFilter, Read
+from keeper.model import BlockBatch, LogFilter, Read
 from keeper.testing.chain import ScriptedChain
 from keeper.testing.clock import VirtualClock
 from tests.unit.following import FAR, HERE, TOPIC, follow, refs, take
@@ -261,3 +263,57 @@ async def test_state_that_a_node_has_pruned_is_named_when_it_is_needed_for_good(
     with pytest.raises(ChainLost, match="missing trie node"):
         await take(follow(chain, limits=Limits(depth=1_000, patience=5)), 1)
     assert len(await take(follow(chain, start=3), 4)) == 4  # in steady state nothing old is asked for
+
+
+# ─── heads that are none ──────────────────────────────────────────────────────────────────────────
+
+
+def forged(chain: ScriptedChain, **fields: Any) -> Header:
+    """The head with other fields, pushed before anybody has asked for it."""
+    made = chain.head._replace(ref=replace(chain.head.ref, **fields))
+    chain._tell(made)
+    return made
+
+
+@pytest.mark.fault("S30")
+@pytest.mark.parametrize("by", [-1, 1, 3])
+async def test_a_block_whose_number_does_not_follow_its_parents_is_not_believed(by: int) -> None:
+    chain, clock = ScriptedChain(pushes=False), VirtualClock(auto=True)
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    chain.mine()
+    true = chain.blocks[-1]
+    chain.blocks[-1] = true._replace(ref=replace(true.ref, number=true.ref.number + by))
+    chain.fail(1, NodeUnavailable("it tells something else by now"))
+    waiting = asyncio.create_task(take(stream, 1))
+    await clock.slept_on()
+    assert not waiting.done()
+    chain.blocks[-1] = true
+    assert refs(await waiting) == [true.ref]
+
+
+@pytest.mark.fault("S30", "S05")
+async def test_a_pushed_head_that_is_its_own_parent_is_forgotten() -> None:
+    chain, clock = ScriptedChain(), VirtualClock(auto=True)
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    forged(chain, number=1, hash=b"\xab" * 32, parent=b"\xab" * 32)
+    chain.mine()
+    assert refs(await take(stream, 1)) == [chain.head.ref]
+
+
+@pytest.mark.fault("S30")
+async def test_pushed_heads_of_no_chain_keep_no_turn_away_for_long() -> None:
+    """Each real head comes with a child that nobody can find: the first costs a turn, the others none."""
+    chain, clock = ScriptedChain(), VirtualClock(auto=True)
+    stream = follow(chain, clock=clock)
+    await take(stream, 1)
+    heads = list[bool]()
+    for n in range(1, 6):
+        waiting = asyncio.create_task(take(stream, 1))
+        chain.mine()
+        forged(chain, number=n + 1, hash=bytes([n]) * 32, parent=chain.head.ref.hash)
+        [event] = await waiting
+        assert isinstance(event, BlockBatch)
+        heads.append(event.head)
+    assert heads == [False, True, True, True, True]
