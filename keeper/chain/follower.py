@@ -81,7 +81,7 @@ class Follower:
         self._trouble = _Trouble(node.endpoint, clock, self._limits)
         self._wake = asyncio.Event()
         self._pushed: list[Header] = []
-        self._wary = False  # whether pushed heads are looked for before those below them are followed
+        self._wary = False  # whether a pushed head is looked for before what is below it is followed
         self._session = 0  # the connection on which we checked the chain and asked for heads
         self._identity: tuple[int, Hash] | None = None
         self._span = self._limits.span
@@ -103,8 +103,8 @@ class Follower:
                     yield event
                     self._told_again()
             except (Retry, RpcError) as error:
-                self._wary |= bool(self._pushed) and isinstance(error, StaleRead)  # it may be of no chain at all
-                self._pushed.clear()  # a dead block among them may be the cause
+                self._wary |= bool(self._pushed)  # a dead block among them, or one of no chain, may be the cause
+                self._pushed.clear()
                 if isinstance(error, NodeUnavailable):
                     await self._node.reset()
                 await self._trouble.met(error)
@@ -180,7 +180,10 @@ class Follower:
         """The head to go to, or None if that is where we are."""
         pushed, tip = max(reversed(self._pushed), key=lambda head: head.ref.number, default=None), self._ring.tip
         if pushed is not None and pushed.ref.number > tip.number:
-            return await self._node.header(pushed.ref.hash) if self._wary else pushed
+            self._wary = self._wary and await self._node.header(pushed.ref.hash) != pushed
+            if not self._wary:
+                return pushed
+            self._pushed.clear()
         head = await self._node.header("latest")
         if head.ref.number > tip.number and not self._trouble:
             self._missed()

@@ -115,7 +115,7 @@ MUTANTS: Final = (
     Mutant("a block that one cannot read stays with the others", "keeper/core/kernel.py", "                list(self._rollback(self.ref))  # as if it had not come\n", "", "test_unreadable.py"),
     Mutant("a block that cannot be read is passed over", "keeper/chain/follower.py", "            self._ring.pop()\n", "", "test_unreadable.py"),
     Mutant("a block may have any number", "keeper/chain/follower.py", "        if child.number != parent.number + 1:", "        if False:", "test_follower_trouble.py"),
-    Mutant("pushed heads of no chain keep turns away", "keeper/chain/follower.py", "if self._wary else pushed", "if False else pushed", "test_follower_trouble.py"),
+    Mutant("pushed heads of no chain keep turns away", "keeper/chain/follower.py", "                self._wary |= bool(self._pushed)", "                self._wary |= False", "test_follower_trouble.py"),
     Mutant("a block that cannot be read is asked for for ever", "keeper/chain/follower.py", "            raise why\n", "            pass\n", "test_unreadable.py"),
     Mutant("accounts are read at a block that was not taken", "keeper/chain/filling.py", "desk.missing and desk.book.ref == event.ref", "desk.missing", "test_unreadable.py"),
     Mutant("what trickles has no deadline", "keeper/chain/rpc.py", "async with asyncio.timeout(seconds), self._room:", "async with asyncio.timeout(600), self._room:", "test_rpc.py"),
