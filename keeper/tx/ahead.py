@@ -13,6 +13,7 @@ one up as an intent that is too late, and cancels it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from keeper.errors import Retry
@@ -49,9 +50,10 @@ class Ahead:
         try:
             market = await self._admission.market(head) if wanted else Fees(0, 0)
             for intent in wanted:
-                held.append(await self._signed(intent, market, head, len(held)))
-        except (Refused, Retry) as no:
-            log.info("tx.not_ahead", why=str(no))
+                with suppress(Refused):
+                    held.append(await self._signed(intent, market, head, len(held)))
+        except Retry as error:
+            log.info("tx.not_ahead", why=str(error))
         if held or self._held:
             self._lane.journal.hold(held)
         self._held = held
