@@ -9,13 +9,14 @@ the moment at which the acknowledgement has.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -149,8 +150,8 @@ async def running(anvil: Anvil, adapter: Bench, watch: Stopwatch) -> AsyncIterat
         genesis = await node.block("latest")
         kernel = Kernel([(cast(Any, adapter), [Taker()])], genesis, 1, directly, Limits())
         source = Follower(Node(ears, known), kernel.interests, SystemClock(), notice=manager.notice)
-        after = _Blocks(anvil, adapter.crowd)
-        anvil.rpc("evm_mine")
+        after = stack.enter_context(blocks(anvil, adapter.crowd))
+        after.next()
         yield Daemon(kernel, source, manager, node, signer.address, SystemClock(), [watch, Calm()], after.step)
 
 
@@ -172,20 +173,43 @@ def _stamped(ears: wire.Rpc, watch: Stopwatch) -> None:
     ears.heard = hear  # type: ignore[method-assign]
 
 
-@dataclass
-class _Blocks:
-    """The next block, when the keeper has done with the last one; mined by a thread, so that nobody waits for it."""
+MINER = """
+import json, socket, sys
+line = socket.socket(socket.AF_UNIX)
+line.connect(sys.argv[1])
+frame = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "evm_mine", "params": []}).encode() + b"\\n"
+answers = line.makefile("rb")
+for _ in sys.stdin:
+    line.sendall(frame)
+    answers.readline()
+"""
 
-    anvil: Anvil
-    scanned: Crowd | None
+
+@dataclass
+class Blocks:
+    """The next block when the keeper has done with the last one; by a process of its own, as in the world outside."""
+
+    miner: subprocess.Popen[bytes]
+    crowd: Crowd | None
     turns: int = 0
+
+    def next(self) -> None:
+        assert self.miner.stdin
+        self.miner.stdin.write(b"\n")
+        self.miner.stdin.flush()
 
     async def step(self, ref: BlockRef) -> bool:
         self.turns += 1
-        if self.scanned is not None:
-            tick(self.scanned, SPOTS[0] * (1 + 0.001 * (self.turns % 3 - 1)))
-        await asyncio.to_thread(self.anvil.rpc, "evm_mine")
+        if self.crowd is not None:
+            tick(self.crowd, SPOTS[0] * (1 + 0.001 * (self.turns % 3 - 1)))
+        self.next()
         return True
+
+
+@contextmanager
+def blocks(anvil: Anvil, crowd: Crowd | None) -> Iterator[Blocks]:
+    with subprocess.Popen([sys.executable, "-c", MINER, str(anvil.ipc)], stdin=subprocess.PIPE) as miner:
+        yield Blocks(miner, crowd)
 
 
 def steady(count: int) -> Crowd:
