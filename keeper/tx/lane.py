@@ -117,10 +117,10 @@ class Lane:
         if self.fence.epoch != self.term:
             raise Fenced(f"epoch {self.fence.epoch} has begun, and we know what was signed until {self.term}")
 
-    def may_sign(self, flight: Flight, kind: AttemptKind, *, new: bool = False) -> None:
-        """Raises Fenced, Refused or Stop unless such bytes may be made now; ``new``: for an intent that begins."""
+    def may_sign(self, flight: Flight, kind: AttemptKind) -> None:
+        """Raises Fenced, Refused or Stop unless such bytes may be made now."""
         self.check_term()
-        act = Level.PAUSE if flight.attempts and not new else Level.RUN
+        act = Level.PAUSE if flight.attempts else Level.RUN
         self._below(Level.DRAIN if kind is AttemptKind.NOOP else act)
         self.journal.check()
 

@@ -51,7 +51,6 @@ class Sender:
         lane = self._lane
         flight = Flight(intent, attempt.nonce, head.number, waits_since=head.number, attempts=[attempt])
         flight.at, flight.wall = head.timestamp, int(lane.wall())
-        lane.may_sign(flight, AttemptKind.ACT, new=True)
         lane.journal.release()
         lane.flights[flight.nonce] = flight
         try:

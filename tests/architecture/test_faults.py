@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.mutants import MUTANTS, Mutant
 from tests.faults.scorecard import GATES, Row, Scorecard, lines, matrix, table
 
 ROOT = Path(__file__).parents[1]
@@ -68,3 +69,10 @@ def test_the_table_names_what_is_missing() -> None:
 def test_a_mark_reaches_the_report_of_its_test(request: pytest.FixtureRequest) -> None:
     """By ``tests/conftest.py``; without it the scorecard sees nothing."""
     assert ("fault", "T01") in request.node.user_properties
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
+def test_every_guard_can_still_be_taken_away(mutant: Mutant) -> None:
+    """Whether a test notices takes hours: ``python -m tests.faults.mutants``. What it would change is there, once."""
+    assert (ROOT.parent / mutant.path).read_text().count(mutant.old) == 1
+    assert all((ROOT.parent / name.partition("::")[0]).is_file() for name in mutant.named)

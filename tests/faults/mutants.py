@@ -31,6 +31,14 @@ class Mutant(NamedTuple):
     new: str
     tests: str  # in tests/unit, unless they name their folder
 
+    @property
+    def path(self) -> str:
+        return self.file if self.file.startswith("keeper/") else f"keeper/tx/{self.file}"
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        return tuple(f"tests/{name}" if "/" in name else f"tests/unit/{name}" for name in self.tests.split())
+
 
 MUTANTS: Final = (
     Mutant("sent before it is durable", "sender.py", "        lane.journal.begin(flight, decided_on=head", "        await self.send(flight, head); lane.journal.begin(flight, decided_on=head", "test_tx_recovery.py"),
@@ -152,6 +160,20 @@ MUTANTS: Final = (
     Mutant("a commit that failed is sent", "keeper/tx/journal.py", "        except (sqlite3.Error, OverflowError) as error:\n            self._end()\n            self._failure", "        except (sqlite3.Error, OverflowError) as error:\n            return\n            self._failure", "faults/test_disk.py"),
     Mutant("a loop that thinks hears no signal", "keeper/cli/running.py", "    raise SystemExit(0)\n", "", "faults/test_life_thinking.py"),
     Mutant("the working directory comes first", "keeper/__main__.py", "    if here != ours:", "    if False:", "architecture/test_release.py::test_nothing_is_loaded_from_the_working_directory"),
+    Mutant("what is signed ahead is not in the journal", "ahead.py", "            self._lane.journal.hold(held)\n", "            pass\n", "test_tx_ahead.py"),
+    Mutant("the journal does not let go of what another takes the nonce of", "journal.py", "                writing.let_go(db, flight.nonce if held else None)\n", "                pass\n", "test_tx_ahead.py"),
+    Mutant("what was held is not taken up after a kill", "manager.py", "        if (held := journal.take_up()) is not None:", "        if (held := None) is not None:", "test_tx_ahead.py"),
+    Mutant("what was taken up is not cancelled", "journal.py", "            first.intent = replace(first.intent, valid_until=0)\n", "            pass\n", "test_tx_ahead.py"),
+    Mutant("what left has not begun when it is cut off", "sender.py", "        finally:  # whatever", "        except ZeroDivisionError:  # whatever", "test_tx_ahead.py"),
+    Mutant("signed ahead with a key that others have", "ahead.py", "not lane.shared and ", "", "test_tx_ahead.py"),
+    Mutant("switch not asked before an intent begins", "manager.py", " or self.lane.level() is not Level.RUN:", ":", "test_tx_ahead.py"),
+    Mutant("held bytes leave for any call", "ahead.py", "        return fit and _bytes(first.intent) == _bytes(intent)", "        return fit", "test_tx_ahead.py"),
+    Mutant("held bytes leave at any price", "ahead.py", "    return bid.max_fee >= head.next_base_fee + bid.tip", "    return True", "test_tx_ahead.py"),
+    Mutant("what never left stays paid for", "ahead.py", "            self._lane.budget.release(", "            (lambda *_: None)(", "test_tx_ahead.py"),
+    Mutant("signatures ahead take a minute's all", "ahead.py", " and lane.budget.roomy()", "", "test_tx_ahead.py"),
+    Mutant("losses are not counted again", "journal.py", "        self._recount(reverted=True)\n", "", "test_tx_switch.py test_tx_behind.py"),
+    Mutant("a revert waits to be written", "lane.py", "(flight.receipt is not None and flight.receipt.ok)", "True", "test_tx_behind.py"),
+    Mutant("what was noted is lost at a graceful end", "journal.py", "        self.settle()\n        if self._held", "        if self._held", "test_tx_behind.py"),
     Mutant("simulated with all the gas there is", "trial.py", "at=at, gas=intent.gas_limit)", "at=at)", "test_tx_manager.py"),
 )  # fmt: skip
 
@@ -176,8 +198,7 @@ def main(words: list[str]) -> int:
 
 
 def _tried(mutant: Mutant, folder: Path) -> str:
-    file = folder / (mutant.file if mutant.file.startswith("keeper/") else f"keeper/tx/{mutant.file}")
-    tests = tuple(f"tests/{name}" if "/" in name else f"tests/unit/{name}" for name in mutant.tests.split())
+    file, tests = folder / mutant.path, mutant.named
     text = file.read_text()
     if text.count(mutant.old) != 1:
         return f"found {text.count(mutant.old)}x"

@@ -164,6 +164,7 @@ async def test_a_subject_is_free_once_its_end_was_noted(rig: Rig) -> None:
 
 
 async def test_a_revert_is_counted_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.mine()  # looks for what is old, for the next six hours
     await rig.submit(intent(1, subject="account 7"))
     rig.chain.mine()
     reverting(rig, monkeypatch, lambda receipt: False)
