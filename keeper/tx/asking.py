@@ -48,11 +48,19 @@ class Questions:
 
     def early(self) -> Self:
         """Ask also for what only a new intent needs; again, where that failed."""
+        self._asked_balance()
+        self._asked_tips()
+        return self
+
+    def _asked_balance(self) -> asyncio.Future[int]:
         if self._balance is None or _failed(self._balance):
             self._balance = _begun(self._node.balance(self._address))
+        return self._balance
+
+    def _asked_tips(self) -> asyncio.Future[Sequence[int]]:
         if self._tips is None or _failed(self._tips):
             self._tips = _begun(self._rewards(self.head))
-        return self
+        return self._tips
 
     async def mined(self) -> int:
         """How many transactions of this key are mined."""
@@ -66,15 +74,11 @@ class Questions:
 
     async def balance(self) -> int:
         """Wei."""
-        self.early()
-        assert self._balance
-        return await self._balance
+        return await self._asked_balance()
 
     async def tips(self) -> Sequence[int]:
         """Paid in the blocks up to this head, wei per gas."""
-        self.early()
-        assert self._tips
-        return await self._tips
+        return await self._asked_tips()
 
     async def _receive(self, hashes: Sequence[Hash]) -> None:
         if hashes:

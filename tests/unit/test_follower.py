@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from keeper.chain.codec import Header
-from keeper.chain.follower import UNPUSHED, Limits
+from keeper.chain.follower import UNPUSHED, Follower, Limits
 from keeper.chain.node import BlockLogs, Contents
 from keeper.chain.ring import RING
 from keeper.errors import Broken, ChainLost, NodeUnavailable
@@ -51,6 +51,23 @@ async def test_only_the_newest_block_known_is_the_head() -> None:
     chain.play(("mine", 3, [HERE]), ("mine", 9))
     events = await take(follow(chain, limits=FAR), 7)
     assert [event.ref.number for event in events if isinstance(event, BlockBatch) and event.head] == [12]
+
+
+async def test_a_head_is_noticed_before_it_is_read_and_no_other_block_is() -> None:
+    seen = list[tuple[str, int]]()
+
+    class Told(ScriptedChain):
+        async def contents(self, header: Header, filters: Sequence[LogFilter], reads: Sequence[Read]) -> Contents:
+            seen.append(("read", header.ref.number))
+            return await super().contents(header, filters, reads)
+
+    chain = Told()
+    chain.mine(2)
+    follower = Follower(
+        chain, lambda: [WANTED], VirtualClock(auto=True), NEAR, lambda head: seen.append(("noticed", head.number))
+    )
+    await take(follower.events(1), 2)
+    assert seen == [("read", 1), ("noticed", 2), ("read", 2)]
 
 
 async def test_a_block_is_not_the_head_when_a_newer_one_is_pushed_meanwhile() -> None:
