@@ -63,5 +63,5 @@ def test_nor_one_that_needs_more_gas_or_comes_too_late(expected: Expected) -> No
 def test_it_is_said_once_that_nothing_is_expected_any_more(expected: Expected) -> None:
     assert expected.intents == (intent(THEN),)
     assert expected.hold([(action(), None)])
-    assert expected.intents == ()
+    assert not expected.intents
     assert not expected.hold([])
