@@ -175,11 +175,14 @@ def lanes(t: Table, lot: float) -> Lanes:
     shock[:, : len(s.spot)] = s.weight * t.moves
     pair = np.empty((len(t.worth), 2), np.float32)
     pair[:, 0], pair[:, 1] = t.worth * lot, t.delta
-    at, under = t.inputs.rows, t.inputs.under[t.inputs.rows]
-    each = t.doubt * prices[t.inputs.under] * r.doubt
-    most = _most(each[at], under, len(prices))
-    uniform = bool((each[at] == most[under]).all())
-    terms = np.maximum(np.abs(gain[at]).max(axis=1, initial=0.0), np.abs(pair[at, 0]))
+    under = t.inputs.under  # rows that are not valued are zeros
+    each, most, uniform = np.zeros(len(under)), np.zeros(len(prices)), True
+    if t.doubt.any():
+        at = t.inputs.rows
+        each = t.doubt * prices[under] * r.doubt
+        most = _most(each, under, len(prices))
+        uniform = bool((each[at] == most[under[at]]).all())
+    terms = np.maximum(np.abs(gain).max(axis=1, initial=0.0), np.abs(pair[:, 0]))
     largest = np.maximum(_most(terms, under, len(prices)), prices)
     largest *= max(1.0, r.factor[0], float(np.abs(t.moves).max(initial=0.0)))
     parameters = np.zeros((len(prices), len(PARAMETERS)), np.float32)
@@ -196,9 +199,7 @@ def lanes(t: Table, lot: float) -> Lanes:
 
 def _most(values: Floats, under: NDArray[np.int64], count: int) -> Floats:
     """The largest value per underlying; 0 where there is none."""
-    out = np.zeros(count)
-    np.maximum.at(out, under, values)
-    return out
+    return np.array([values[under == u].max(initial=0.0) for u in range(count)])
 
 
 def _cut(r: Rules, u: int) -> float:

@@ -124,10 +124,10 @@ def inputs(state: State, listing: Listing, at: Moment, mode: Price, params: Risk
     quotes = [_located(f"underlying {u}", _sound, state, u, at) for u in range(len(params.depths))]
     prices = [np.nan if q is None else clamp_price(q, mode, params) / WAD for q in quotes]
     prices += [np.nan] * (int(held.under.max(initial=0)) + 1 - len(prices))
-    terms = [_located(f"expiry {e} of underlying {u}", term, state, u, e, quotes, at) for u, e in held.terms]
-    each = np.array([t if isinstance(t, Term) else NOTHING for t in (*terms, NOTHING)])[held.term].T
+    terms = _terms(state, held.terms, quotes, at)
+    each = np.array([NOTHING if isinstance(t, str) else t for t in (*terms, NOTHING)])[held.term].T
     bad = {i: t for i, t in enumerate(terms) if isinstance(t, str)}
-    lost = np.isin(held.term, list(bad))
+    lost = np.isin(held.term, list(bad)) if bad else np.zeros(len(held.term), np.bool_)
     return Inputs(
         prices=np.array(prices, np.float64),
         stretch=np.array(
@@ -140,7 +140,7 @@ def inputs(state: State, listing: Listing, at: Moment, mode: Price, params: Risk
         fixed=each[1],
         open=each[2],
         smile=portfolio.Smile(*each[3:]),
-        rows=held.rows[~lost[held.rows]],
+        rows=held.rows[~lost[held.rows]] if bad else held.rows,
         refused={int(row): f"{held.series[int(row)].name}: {bad[int(held.term[row])]}" for row in np.flatnonzero(lost)},
     )
 
@@ -165,23 +165,49 @@ def _numbers(what: str, values: Iterable[float]) -> None:
         raise ValueError(f"{what} holds something that is no number")
 
 
-def term(state: State, u: int, expiry: int, quotes: Sequence[oracle.Prices | None], at: Moment) -> Term | str:
-    """One expiry, or why it has no value."""
-    if u >= len(quotes):
-        return "its underlying is not in the parameters"
-    feed, now, smile, config = state.feed(u), quotes[u], state.smile(u, expiry), state.config()
-    if feed is None or now is None:
-        return "its underlying has no price"
-    if smile is None:
-        return "its expiry has no smile"
-    try:
-        fixed, open_ = oracle.observed(feed, state.steps(u), expiry, at.timestamp, config)
-    except LookupError as error:
-        return f"its settlement average is not known: {error}"
+def _terms(
+    state: State, asked: Iterable[tuple[int, int]], quotes: Sequence[oracle.Prices | None], at: Moment
+) -> list[Term | str]:
+    """Every expiry, or why it has no value."""
+    config, now = state.config(), at.timestamp
+    feeds, steps = [state.feed(u) for u in range(len(quotes))], [state.steps(u) for u in range(len(quotes))]
+    found = list[Term | str]()
+    for u, expiry in asked:
+        if u >= len(quotes):
+            found.append("its underlying is not in the parameters")
+            continue
+        feed, quote = feeds[u], quotes[u]
+        if feed is None or quote is None:
+            found.append("its underlying has no price")
+            continue
+        smile = state.smile(u, expiry)
+        if smile is None:
+            found.append("its expiry has no smile")
+            continue
+        try:
+            found.append(_term(smile, feed, quote, steps[u], expiry, now, config))
+        except LookupError as error:
+            found.append(f"its settlement average is not known: {error}")
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise ValueError(f"expiry {expiry} of underlying {u}: {error}") from error
+    return found
+
+
+def _term(
+    smile: oracle.Smile,
+    feed: oracle.Feed,
+    quote: oracle.Prices,
+    steps: Sequence[oracle.Step],
+    expiry: int,
+    now: int,
+    config: oracle.Config,
+) -> Term:
+    """LookupError where the settlement average is not known."""
+    fixed, open_ = oracle.observed(feed, steps, expiry, now, config)
     _numbers("its smile", SMILE(smile))
-    s = oracle.smile(smile, feed, at.timestamp, config)
-    confidence = min(s.confidence, now.confidence) / BPS
-    known = (float(expiry - at.timestamp), fixed / WAD, open_ / WAD)
+    s = oracle.smile(smile, feed, now, config)
+    confidence = min(s.confidence, quote.confidence) / BPS
+    known = (float(expiry - now), fixed / WAD, open_ / WAD)
     return Term(*known, s.atm / WAD, s.skew / WAD, s.curv / WAD, s.rate / WAD, confidence)
 
 
