@@ -40,25 +40,34 @@ class Pool:
     rough: NDArray[np.float32]  # ``losses`` once more: this is the hot path
     slack: float
 
-    def search(self, start: NDArray[np.bool_], keys: Floats, deep: int = DEEP) -> Iterator[Ints]:
+    def search(self, start: NDArray[np.bool_], keys: Floats) -> Iterator[Ints]:
         """From one set, the best set of each step. ``keys`` (K, n): orders in which to fill up, the highest first.
 
         Each set goes on from its last one even where that is a little worse, by ever less.
         """
         rows, sets = np.arange(WIDE), np.tile(start, (WIDE, 1))
         values = np.full(WIDE, self.v[start].sum())
-        for step in range(deep):
-            noise = _noise(step, len(self.v))
-            ruined = np.where((rows % 2 == 1)[:, None], self._forced(sets, noise), _without(sets, noise, step))
-            done = self.filled(ruined, keys[rows % len(keys)] * (1 + NOISE * noise))
+        for step in range(DEEP):
+            shuffle = noise(step, len(self.v))
+            ruined = np.where((rows % 2 == 1)[:, None], self._forced(sets, shuffle), _without(sets, shuffle, step))
+            done = self.filled(ruined, keys[rows % len(keys)] * (1 + NOISE * shuffle))
             worth = (done * self.v).sum(axis=1)
             yield np.flatnonzero(done[worth.argmax()])
-            take = worth >= values * (1 - HEAT * (1 - (step + 1) / deep))
+            take = worth >= values * (1 - HEAT * (1 - (step + 1) / DEEP))
             sets[take], values[take] = done[take], worth[take]
 
-    def _forced(self, sets: Sets, noise: Floats) -> Sets:
+    def fresh(self, keys: Floats) -> Iterator[NDArray[np.bool_]]:
+        """Sets filled from nothing, each in the order of a row of ``keys`` (T, n): different ones, the best first."""
+        done = self.filled(np.zeros(keys.shape, np.bool_), keys)
+        seen = set[bytes]()
+        for k in np.argsort(-(done @ self.v), kind="stable").tolist():
+            if (name := done[k].tobytes()) not in seen:
+                seen.add(name)
+                yield done[k]
+
+    def _forced(self, sets: Sets, shuffle: Floats) -> Sets:
         """Put one item into each, and take out what uses most, for its value, of what is then short."""
-        item = np.where(sets, 0.0, self.v * noise).argmax(axis=1)
+        item = np.where(sets, 0.0, self.v * shuffle).argmax(axis=1)
         sets = sets & (self.group != self.group[item][:, None])
         sets[np.arange(len(sets)), item] = True
         for _ in range(len(self.v)):
@@ -112,10 +121,10 @@ class Pool:
         return ok
 
 
-def _without(sets: Sets, noise: Floats, step: int) -> Sets:
+def _without(sets: Sets, shuffle: Floats, step: int) -> Sets:
     """Take out one to MOST of each."""
     rows = np.arange(len(sets))
-    order = np.where(sets, noise, 2.0).argsort(axis=1, kind="stable")[:, :MOST]
+    order = np.where(sets, shuffle, 2.0).argsort(axis=1, kind="stable")[:, :MOST]
     left = sets.copy()
     for k in range(order.shape[1]):
         some = rows[(rows // 2 + step) % MOST >= k]
@@ -123,7 +132,7 @@ def _without(sets: Sets, noise: Floats, step: int) -> Sets:
     return left
 
 
-def _noise(step: int, columns: int) -> Floats:
+def noise(step: int, columns: int) -> Floats:
     """(WIDE, columns) spread over [0, 1)."""
     at = (np.arange(WIDE)[:, None] + step * WIDE + 1) * SILVER + (np.arange(columns) + 1) * GOLDEN
     return np.asarray((at * at * 1009.0) % 1.0)

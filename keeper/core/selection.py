@@ -6,24 +6,24 @@
 
 All uses are non-negative: whatever fits, fits without any one of its items too. Prices of the rows come from the
 Lagrangian dual, which also bounds the optimum (Fisher, Management Science 27 (1981) 1); from them a greedy start. Then
-items are left out that no better set can contain; the rest is searched (ruin and recreate, exchange), and what the
-bound still leaves open is enumerated. That ends by itself for up to ``EXACT`` items, else after ``NODES`` steps: by
-count, not by time, so that two runs choose the same. The search is in float64; what is returned is checked in exact
-integers.
+items are left out that no better set can contain; the rest is searched (few items by ruin and recreate, many from
+nothing at other prices; then exchange), and what the bound still leaves open is enumerated. That ends by itself for up
+to ``EXACT`` items, else after ``NODES`` steps: by count, not by time, so that two runs choose the same. The search is
+in float64; what is returned is checked in exact integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keeper.core.exchange import exchanged
-from keeper.core.recreate import DEEP, Floats, Pool
+from keeper.core.recreate import Floats, Pool, noise
 from keeper.core.walk import SLACK, Walk, from_best
 
 Worst = tuple[tuple[int, ...], ...]  # by underlying and scenario
@@ -31,10 +31,16 @@ Cut = tuple[int, ...]  # a scenario of each underlying, -1 for none
 
 EXACT: Final = 16  # items up to which the enumeration has no limit
 ENOUGH: Final = 0.004  # relative gap at which the search ends
+NEAR: Final = 0.01  # at which many items are not started from other prices again
+FAR: Final = 0.02  # above which the prices are looked for again though no scenario is new
+AGAIN: Final = 0.1  # how long the first step of the dual is then
 NODES: Final = 250  # steps of the enumeration for larger sets
 MOST: Final = 250  # items above which so few steps prove nothing
 ROUNDS: Final = (60, 30, 30, 30, 30, 30)  # steps of the dual, each time that the binding scenarios are looked for again
-MANY: Final = 500  # items from which a little of the search does: single ones matter less
+MANY: Final = 500  # items from which few starts are worth more than a long search
+PARTS: Final = 3  # times that they are; the last only where all items are looked at
+STARTS: Final = 3  # of the sets made at other prices, how many are bettered
+PRICES: Final = 0.4, 2.5  # from how much to how much of the price that the dual says
 CORE: Final = 96  # items that the search looks at
 CHUNK: Final = 64  # items looked at together
 GROWTH: Final = 4  # of that, when all before were looked at
@@ -160,20 +166,23 @@ class _Search:
         few, new = 2 if len(self.items) <= MANY else 1, self._binding(np.zeros(len(self.v), np.bool_))
         for k, rounds in enumerate(ROUNDS):
             self.cuts += new
-            self._dual(rounds)
+            self._dual(rounds, 1.0 if new else AGAIN)
             for order in self._orders()[: few if k else 4]:
                 self.offer(self._fill(order))
             self._exchange(double=False)
             self._reduce()
             new = [cut for cut in self._violated() if cut not in self.cuts]
-            if not new:
+            if not new and (len(self.v) <= EXACT or self._close(FAR)):  # else the prices are not found yet
                 break
         if len(self.v) > EXACT and not self._close():
-            self._search()
-            self._exchange(double=True)
-            self._reduce()
+            for part in range(1 if len(self.items) <= MANY else PARTS):
+                (self._scatter if len(self.items) > MANY else self._search)(part)
+                self._exchange(double=True)
+                self._reduce()
+                if self._close(NEAR) or (part and len(self.v) > CORE):
+                    break
         proven = len(self.v) <= MOST and Walk(self, NODES if len(self.items) > EXACT else 2 ** (EXACT + 4)).run()
-        if not proven and not self._close():
+        if not proven and not self._close() and len(self.items) <= MANY:
             self._exchange(double=True)
         value = sum(self.items[i].value for i in self.best)
         bound = value if proven else int(self.dual * (1 + SLACK) * self.unit) + 1
@@ -277,11 +286,11 @@ class _Search:
         once = tops if self.alone else tops[self.by_group][self.starts]
         return float(room @ mu + once.sum())
 
-    def _dual(self, rounds: int) -> None:
-        """Subgradient steps after Polyak: towards the best value known, from the best prices so far."""
+    def _dual(self, rounds: int, theta: float) -> None:
+        """Subgradient steps after Polyak: ``theta`` of the way to the best value known, from the best prices so far."""
         rows, room = self._linear()
         mu = best = np.concatenate([self.mu, np.zeros(rows.shape[1] - len(self.mu))])
-        lowest, theta = np.inf, 1.0
+        lowest = np.inf
         for _ in range(rounds):
             reduced = self.v - rows @ mu
             tops = self._tops(reduced)
@@ -353,18 +362,26 @@ class _Search:
         order = self._keys()[1, core] if double else None
         self.offer(core[exchanged(pool, np.isin(self.index[core], self.best), order)].tolist())
 
-    def _search(self) -> None:
+    def _search(self, part: int) -> None:
         """Ruin and recreate, among those that give away least."""
         core, pool = self._pool()
-        deep = DEEP if len(self.items) <= MANY else 2
         start = np.isin(self.index[core], self.best)
-        for found in pool.search(start, self._keys()[:3, core], deep):
+        for found in pool.search(start, self._keys()[:3, core]):
             if found.size and self.offer(core[found].tolist()) and self._close():
                 return
 
-    def _close(self) -> bool:
+    def _scatter(self, part: int) -> None:
+        """From nothing at other prices: exchanges end elsewhere, where one row is dearer and another is cheaper."""
+        core, pool = self._pool()
+        rows, _ = self._linear()
+        low, high = PRICES
+        prices = self.mu * low * (high / low) ** noise(3 + 7 * part, rows.shape[1])
+        for start in islice(pool.fresh(self.v[core] / (prices @ rows[core].T + 1e-9)), STARTS):
+            self.offer(core[exchanged(pool, start)].tolist())
+
+    def _close(self, gap: float = ENOUGH) -> bool:
         """Near enough to the bound: nothing worth the time can be found any more."""
-        return self.dual <= self.best_value * (1 + ENOUGH)
+        return self.dual <= self.best_value * (1 + gap)
 
     def _core(self) -> NDArray[np.int64]:
         """Those that give away least, and the best set."""

@@ -35,9 +35,10 @@ def test_the_set_is_within_one_per_cent_of_the_optimum(batch: int) -> None:
         assert found.bound >= best * (1 - 1e-6), seed
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", (SEED, SEED + 1, SEED + 2, 7017, 7093))
 def test_a_thousand_are_within_one_per_cent(seed: int) -> None:
-    items, room = instance(SEED + seed, 1_000)
+    """The last two are traps: sets that no exchange of two betters, more than one per cent below the best."""
+    items, room = instance(seed, 1_000)
     assert select(items, room).value >= optimum(items, room) * 0.99
 
 
