@@ -43,10 +43,11 @@ def of_storage(data: bytes, count: int) -> Raw:
 def _heads(words: Words, count: int) -> Ints:
     """Where each account begins."""
     lengths, held = (words[:, 0] >> np.uint64(bit) & np.uint64(0xFF) for bit in (40, 48))
-    sizes, heads, at = (1 + lengths + np.bitwise_count(held)).tolist(), [], 1
+    sizes = (1 + (lengths + np.bitwise_count(held)).view(np.int64)).tolist()
+    heads, at = list[int](), 1
     while at < len(sizes):
         heads.append(at)
-        at += int(sizes[at])
+        at += sizes[at]
     if len(heads) != count or at != max(1, len(words)):
         raise AdapterFault(
             f"the packed reader told of {len(heads)} accounts in {at} words, not {count} in {len(words)}"

@@ -78,9 +78,15 @@ class Raw(NamedTuple):
 
     def _pledged(self) -> NDArray[np.object_]:
         found = np.full(len(self.cash), None, np.object_)
-        there = (self.amounts >= 0) & self.words[self.amounts].any(axis=2)
-        for i in np.flatnonzero(there.any(axis=1)).tolist():
-            found[i] = self._held(i)
+        told = self.words[self.amounts]
+        there = (self.amounts >= 0) & told.any(axis=2)
+        rows = np.flatnonzero(there.any(axis=1))
+        amounts = np.zeros((len(rows), self.amounts.shape[1]), np.object_)
+        amounts[there[rows]] = [
+            a << 192 | b << 128 | c << 64 | d if a or b or c else d for a, b, c, d in told[there].tolist()
+        ]
+        for i, count, held in zip(rows.tolist(), self.assets[rows].tolist(), amounts.tolist(), strict=True):
+            found[i] = tuple(held[:count])
         return found
 
 
