@@ -38,7 +38,7 @@ from keeper.units import WAD
 ABSOLUTE: Final = 1e-6  # US dollars: integers of the contract are rounded, by less
 IN_CONTRACTS: Final = LOT / WAD
 INDEX_FROM: Final = 50_000  # accounts; below, a scan of all takes as long as making an index
-WARM_AT: Final = 1_000  # accounts; numpy scans fewer in less than a millisecond
+WARM_AT: Final = 300  # accounts; numpy scans fewer in less than a millisecond
 DENSE: Final = 10  # a scan of all is quicker than a look at one account in so many
 
 __all__ = ["Columns", "make_rules"]
