@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,45 @@ async def test_pushed_heads_that_are_none_keep_no_turn_away(scene: Scene, tmp_pa
         await goes_on(scene, keeper)
         await ends(keeper)
     assert not keeper.has("error.internal")
+
+
+# ─── below the messages ───────────────────────────────────────────────────────────────────────────
+
+OK = b"HTTP/1.1 200 OK\r\n"
+WIRE: dict[str, tuple[bytes, bytes]] = {  # what is said first, and then for ever
+    "headers": (OK, b"X-A: " + b"a" * 4_000 + b"\r\n"),
+    "chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 1_000),
+    "what is no HTTP": (b"", b"\x00\xff\x16\x03\x01" * 1_000),
+    "a pause beyond every number": (b"HTTP/1.1 429 no\r\nRetry-After: " + b"9" * 400 + b"\r\n\r\n", b""),
+    "another protocol": (b"HTTP/1.1 101 go on\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", b"\x00" * 4_000),
+}
+
+
+@pytest.mark.fault("R40", "R27")
+@pytest.mark.parametrize("kind", WIRE)
+async def test_what_never_ends_takes_neither_time_nor_memory(kind: str, scene: Scene, tmp_path: Path) -> None:
+    first, then = WIRE[kind]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read(10)
+            writer.write(first)
+            while then:
+                writer.write(then)
+                await writer.drain()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        proxies(scene, tmp_path) as [proxy],
+        run(scene, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", proxy.http) as keeper,
+    ):
+        await keeper.heard("turn.done")
+        before = memory(keeper)
+        for _ in range(3):
+            await goes_on(scene, keeper)
+        assert memory(keeper) - before < 100 * 2**20
+        await ends(keeper)
 
 
 # ─── with money ───────────────────────────────────────────────────────────────────────────────────
