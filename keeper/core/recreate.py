@@ -56,9 +56,12 @@ class Pool:
             take = worth >= values * (1 - HEAT * (1 - (step + 1) / DEEP))
             sets[take], values[take] = done[take], worth[take]
 
-    def fresh(self, keys: Floats) -> Iterator[NDArray[np.bool_]]:
-        """Sets filled from nothing, each in the order of a row of ``keys`` (T, n): different ones, the best first."""
-        done = self.filled(np.zeros(keys.shape, np.bool_), keys)
+    def fresh(self, keys: Floats, first: Ints) -> Iterator[NDArray[np.bool_]]:
+        """Sets filled from nothing, each in the order of a row of ``keys`` (T, n), the last rows from one item of
+        ``first`` each: different ones, the best first."""
+        empty = np.zeros(keys.shape, np.bool_)
+        empty[np.arange(len(keys) - len(first), len(keys)), first] = True
+        done = self.filled(empty, keys)
         seen = set[bytes]()
         for k in np.argsort(-(done @ self.v), kind="stable").tolist():
             if (name := done[k].tobytes()) not in seen:

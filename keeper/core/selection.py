@@ -40,6 +40,7 @@ ROUNDS: Final = (60, 30, 30, 30, 30, 30)  # steps of the dual, each time that th
 MANY: Final = 500  # items from which few starts are worth more than a long search
 PARTS: Final = 3  # times that they are; the last only where all items are looked at
 STARTS: Final = 3  # of the sets made at other prices, how many are bettered
+LARGE: Final = 12  # of the sets made, how many begin with a large item
 PRICES: Final = 0.4, 2.5  # from how much to how much of the price that the dual says
 CORE: Final = 96  # items that the search looks at
 CHUNK: Final = 64  # items looked at together
@@ -371,12 +372,14 @@ class _Search:
                 return
 
     def _scatter(self, part: int) -> None:
-        """From nothing at other prices: exchanges end elsewhere, where one row is dearer and another is cheaper."""
+        """From nothing at other prices, or from one large item that the best set lacks: exchanges end elsewhere."""
         core, pool = self._pool()
         rows, _ = self._linear()
         low, high = PRICES
         prices = self.mu * low * (high / low) ** noise(3 + 7 * part, rows.shape[1])
-        for start in islice(pool.fresh(self.v[core] / (prices @ rows[core].T + 1e-9)), STARTS):
+        lacking = np.where(np.isin(self.index[core], self.best), 0.0, self.v[core])
+        large = np.argsort(-lacking, kind="stable")[part * LARGE : (part + 1) * LARGE]
+        for start in islice(pool.fresh(self.v[core] / (prices @ rows[core].T + 1e-9), large), STARTS):
             self.offer(core[exchanged(pool, start)].tolist())
 
     def _close(self, gap: float = ENOUGH) -> bool:
