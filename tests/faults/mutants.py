@@ -126,7 +126,6 @@ MUTANTS: Final = (
     Mutant("pushed heads of no chain keep turns away", "keeper/chain/follower.py", "                self._wary |= bool(self._pushed)", "                self._wary |= False", "test_follower_trouble.py"),
     Mutant("a block that cannot be read is asked for for ever", "keeper/chain/follower.py", "            raise why\n", "            pass\n", "test_unreadable.py"),
     Mutant("accounts are read at a block that was not taken", "keeper/chain/filling.py", "desk.missing and desk.book.ref == event.ref", "desk.missing", "test_unreadable.py"),
-    Mutant("what trickles has no deadline", "keeper/chain/rpc.py", "async with asyncio.timeout(seconds), self._room:", "async with asyncio.timeout(600), self._room:", "test_rpc.py"),
     # ─── what was added to the transaction manager ───
     Mutant("a purchase need bring nothing", "budget.py", "        if gain is not None and gain < least:", "        if False:", "test_tx_guard.py"),
     Mutant("a floor on anything will do", "keeper/protocols/desk.py", " if floor.proof == proof]", "]", "test_tx_guard.py"),

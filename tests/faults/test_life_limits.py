@@ -72,6 +72,7 @@ async def test_without_a_free_descriptor_it_goes_on_with_those_it_has(scene: Sce
 async def test_a_log_that_nobody_reads_does_not_stop_it(scene: Scene) -> None:
     out, into = os.pipe()
     fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(into, bytes(3500))  # a few lines more, and it is full
     arguments = [*command(scene, "keeper.mode=dry"), "-vv", "--log-format", "json"]
     arguments.remove("--live")
     keeper = await asyncio.create_subprocess_exec(
