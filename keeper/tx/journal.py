@@ -302,6 +302,7 @@ class Journal:
     def _open(self) -> None:
         with self._translated():
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+            self._db.execute("PRAGMA page_size = 1024")  # of a new one: a commit writes some fifteen pages
             [wal] = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
