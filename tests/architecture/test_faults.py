@@ -74,5 +74,6 @@ def test_a_mark_reaches_the_report_of_its_test(request: pytest.FixtureRequest) -
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
 def test_every_guard_can_still_be_taken_away(mutant: Mutant) -> None:
     """Whether a test notices takes hours: ``python -m tests.faults.mutants``. What it would change is there, once."""
-    assert (ROOT.parent / mutant.path).read_text().count(mutant.old) == 1
+    assert (ROOT.parent / mutant.path).read_text().count(mutant.old) == 1, f"write {mutant.what!r} anew"
+    assert mutant.new != mutant.old
     assert all((ROOT.parent / name.partition("::")[0]).is_file() for name in mutant.named)
