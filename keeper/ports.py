@@ -86,32 +86,25 @@ class Columns(Protocol):
 
     def put(self, key: Key, record: Any) -> None:
         """Follow one change; ``record`` is None when the account is gone."""
-        ...
 
     def rolling(self, turn: int, count: int) -> Sequence[Key]:
         """So many accounts; others each turn, and all of them in time."""
-        ...
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """Accounts that may be liquidatable at ``at``. May name too many, never too few."""
-        ...
 
     def nearest(self, view: View, at: Moment, count: int) -> Sequence[tuple[Key, float]]:
         """The accounts nearest to liquidation with equity / requirement, the lowest first."""
-        ...
 
     def refused(self, view: View, at: Moment) -> Mapping[Key, str]:
         """Accounts that no number can be given for at ``at``, and why. None of them is ever a suspect."""
-        ...
 
     @property
     def refusals(self) -> Mapping[Key, str]:
         """``refused`` of the last look for suspects."""
-        ...
 
     def warming(self) -> Callable[[], str] | None:
         """What is worth compiling before a block waits for it, to be called beside the loop; it says what it made."""
-        ...
 
 
 @runtime_checkable
@@ -135,67 +128,53 @@ class Adapter(Protocol):
     @property
     def desk(self) -> Address | None:
         """The contract that makes the calls and receives what they bring; None: the signer itself."""
-        ...
 
     def interests(self, view: View) -> Interests:
         """What to fetch, given what is known; asked again after every block, so reads may grow with the book."""
-        ...
 
     def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Told | Fact]:
         """What one log, or the answer to one read, changes. Unknown logs change nothing.
 
         ``Told`` only where the columns are ``Bulk``.
         """
-        ...
 
     def columns(self) -> Columns: ...
 
     def health(self, view: View, key: Key, at: Moment) -> HealthReport:
         """Exact health as the contract will compute it at ``at``."""
-        ...
 
     def opportunities(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
         """All that can be done at ``at``: to unhealthy accounts, in running auctions, to the own account."""
-        ...
 
     def foresee(self, view: View, pending: Pending, at: Moment) -> View | None:
         """The book as it would be after this call, were it mined at ``at``; None when it says nothing to us."""
-        ...
 
     def afford(self, view: View, chosen: Sequence[Opportunity], at: Moment) -> int:
         """What is left of own capital (wad) after doing all of these; negative means too much."""
-        ...
 
     def capital(self, view: View, at: Moment) -> Capital:
         """The same in a linear picture, for the search; never judges a set kinder than ``afford`` by much."""
-        ...
 
     def calls(self, decision: Decision) -> tuple[Call, ...]:
         """The calls, in order, that carry out a decision; they succeed together or not at all.
 
         There is no view here: what a call needs, such as a price limit for ``Bid.floor``, stands in the plan.
         """
-        ...
 
     def floors(self, decision: Decision) -> tuple[Floor, ...]:
         """What the desk shall hold these calls to: at least what the decision asks for, by the contract's own word."""
-        ...
 
     def explain(self, revert: bytes) -> Reason:
         """What a revert of one of these calls means."""
-        ...
 
     def holdings(self, view: View) -> Mapping[str, Holding]:
         """What we own, by place: "desk USDC", "account cash". The ledger is made of its changes."""
-        ...
 
     def describe(self, view: View, key: Key, at: Moment) -> Sequence[tuple[str, str]]:
         """One account for people: lines of (what, how much)."""
-        ...
 
     def realised(self, opportunity: Opportunity, facts: Sequence[Fact]) -> Realised:
         """What an action really brought, from the facts of its own transaction."""
-        ...
 
 
 @runtime_checkable
@@ -206,7 +185,6 @@ class Audited(Protocol):
 
     def reread(self, view: View, reading: Reading, answer: bytes) -> Iterable[Delta]:
         """Where the chain differs from the book at the same block: from what we have to what it says."""
-        ...
 
 
 @runtime_checkable
@@ -243,7 +221,6 @@ class Strategy(Protocol):
 
     def decide(self, opportunity: Opportunity) -> Decision | None:
         """None: not this strategy's business."""
-        ...
 
 
 class Clock(Protocol):
@@ -251,7 +228,6 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Unix seconds."""
-        ...
 
     def monotonic(self) -> float: ...
 
@@ -263,7 +239,6 @@ class ChainSource(Protocol):
 
     def events(self, start: int) -> AsyncIterator[ChainEvent]:
         """Ends only when the source is exhausted (a recording); a live source raises ChainLost."""
-        ...
 
 
 class Mempool(Protocol):
@@ -271,11 +246,9 @@ class Mempool(Protocol):
 
     async def seen(self, head: BlockRef) -> Sequence[Pending]:
         """What has come since the last question; asked at every head."""
-        ...
 
     async def heard(self) -> Sequence[Pending]:
         """The same between heads: returns as soon as there is something, and not before."""
-        ...
 
 
 class Simulation(Protocol):
@@ -285,12 +258,10 @@ class Simulation(Protocol):
     @property
     def data(self) -> bytes:
         """Return or revert data."""
-        ...
 
     @property
     def gas_used(self) -> int:
         """0 when the node does not say."""
-        ...
 
 
 class StateReader(Protocol):
@@ -303,13 +274,11 @@ class StateReader(Protocol):
 
         With at most ``gas`` units; None: as many as the node allows.
         """
-        ...
 
     async def receipt(self, tx_hash: Hash) -> Receipt | None: ...
 
     async def nonce(self, address: Address) -> int:
         """Number of mined transactions, at the latest block."""
-        ...
 
     async def balance(self, address: Address) -> int: ...
 
@@ -322,7 +291,6 @@ class Bundled(Protocol):
         self, before: Sequence[Pending], call: Call, sender: Address, block: Hash, at: Moment, gas: int | None
     ) -> Simulation:
         """On the state after ``block``, as if all were executed ``at``, in order; those ``before`` may fail."""
-        ...
 
 
 class Sent(Protocol):
@@ -334,7 +302,6 @@ class Sent(Protocol):
     @property
     def error(self) -> str:
         """Lower case, redacted; empty when accepted."""
-        ...
 
 
 class Executor(Protocol):
@@ -352,24 +319,21 @@ class Fence(Protocol):
     """
 
     @property
-    def epoch(self) -> int:  # number of our term; a later term has a higher one; 0 where there is only one host
-        ...
+    def epoch(self) -> int:
+        """Number of our term; a later term has a higher one. 0 where there is only one host."""
 
     def check(self) -> None:
         """Raises Fenced unless our term certainly still runs. No I/O: a clock and a margin."""
-        ...
 
     async def commit(self, line: bytes) -> None:
-        """Keep a line (``tx/rows.py``: ``line_of``) for those after us, durably; Fenced unless our epoch is highest."""
-        ...
+        """Keep a line (``tx/rows.py``: ``line_of``) for those who come after us, durably, in one step with the check
+        that our epoch is the highest. Raises Fenced when it is not, or when that cannot be known."""
 
     async def lines(self) -> Sequence[bytes]:
         """Every line that is kept, oldest first. Read when a term begins, before recovery, and now and then without."""
-        ...
 
     async def forget(self, term: int | None, gone: Callable[[bytes], bool]) -> int:
         """Our journal has what we read. In our term, let go of what is ``gone`` and every host has: how many lines."""
-        ...
 
 
 class Transactions(Protocol):

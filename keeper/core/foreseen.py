@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from keeper.core import health
 from keeper.core.book import Book
 from keeper.core.table import FAULTS
 from keeper.model import HealthReport, Moment, Pending, Record
 from keeper.ports import Adapter, View
-
-if TYPE_CHECKING:
-    from keeper.core.desk import Desk
 
 PATIENCE: Final = 3  # blocks after which a call that was not mined is not waited for
 MOST: Final = 64  # calls remembered; the oldest go first
@@ -23,13 +20,14 @@ MOST: Final = 64  # calls remembered; the oldest go first
 class Foreseen:
     _calls: dict[Pending, int] = field(default_factory=dict)  # -> block after which it was last seen
 
-    def hear(self, pending: Pending, desks: Iterable[Desk], at: Moment, block: int) -> Iterator[Record]:
+    def hear(self, pending: Pending, markets: Iterable[tuple[Adapter, View]], at: Moment) -> Iterator[Record]:
         """Remember a call that changes a market; any other would only crowd out those that do."""
-        for desk in desks:
+        block = at.number - 1  # the newest
+        for adapter, view in markets:
             try:
-                changes = desk.adapter.foresee(desk.book, pending, at) is not None
+                changes = adapter.foresee(view, pending, at) is not None
             except FAULTS as error:
-                yield _forgotten(desk.name, error, block)
+                yield _forgotten(adapter.name, error, block)
             else:
                 if changes:
                     yield from self.add(pending, block)

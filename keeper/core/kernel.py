@@ -108,7 +108,7 @@ class Kernel:
             case Gap(first, last):
                 return [Record(self.ref.number, "block.gap", {"first": first, "last": last})]
             case Pending():
-                return list(self._foreseen.hear(event, self.desks, self.moment(), self.ref.number))
+                return list(self._foreseen.hear(event, [(d.adapter, d.book) for d in self.desks], self.moment()))
             case TxEvent():
                 return list(self._transaction(event))
 
@@ -278,10 +278,9 @@ class Kernel:
         plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
         for look in looks:
             for decision, intent in plans.get(look.desk.name, ()):
-                if intent is not None and not isinstance(decision, Wait | Skip):
-                    held = self._expected.fitting(decision, intent, partial(self._call, look.desk, decision))
+                if intent is not None:
                     look.desk.shown[decision.opportunity.id] = ("skip", Reason.INFLIGHT_DUPLICATE)
-                    effects += self._act([(decision, held)], foretold=True)
+                    effects += self._act([(decision, intent)], foretold=True)
         return effects
 
     def _look_first(self, at: Moment, desk: Desk) -> Look:
@@ -380,7 +379,8 @@ class Kernel:
     def _intent(self, desk: Desk, decision: Decision, at: Moment) -> TxIntent | None:
         if isinstance(decision, Wait | Skip):
             return None
-        return planner.intent(decision, self._call(desk, decision, at), at, self._limits, telling.name)
+        write = partial(planner.intent, decision, at=at, limits=self._limits, name=telling.name)
+        return self._expected.written(decision, at, partial(self._call, desk, decision), write)
 
     def _call(self, desk: Desk, action: Action, at: Moment) -> Call:
         calls, floors = desk.adapter.calls(action), desk.adapter.floors(action)

@@ -177,7 +177,7 @@ class _Search:
                 break
         if len(self.v) > EXACT and not self._close():
             for part in range(1 if len(self.items) <= MANY else PARTS):
-                (self._scatter if len(self.items) > MANY else self._search)(part)
+                self._scatter(part) if len(self.items) > MANY else self._search()
                 self._exchange(double=True)
                 self._reduce()
                 if self._close(NEAR) or (part and len(self.v) > CORE):
@@ -363,7 +363,7 @@ class _Search:
         order = self._keys()[1, core] if double else None
         self.offer(core[exchanged(pool, np.isin(self.index[core], self.best), order)].tolist())
 
-    def _search(self, part: int) -> None:
+    def _search(self) -> None:
         """Ruin and recreate, among those that give away least."""
         core, pool = self._pool()
         start = np.isin(self.index[core], self.best)

@@ -66,21 +66,21 @@ def _level(level: str, verbosity: int) -> int:
     return logging.DEBUG if verbosity else logging.getLevelNamesMapping()[level.upper()]
 
 
+def _caught(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """The exception that is meant is the one of this moment and this thread, whoever renders it later."""
+    if event.get("exc_info") is True:
+        event["exc_info"] = sys.exc_info()
+    return event
+
+
 _FIRST: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     structlog.processors.StackInfoRenderer(),
-    lambda _logger, _method, event: _caught(event),
+    _caught,
 ]
-
-
-def _caught(event: EventDict) -> EventDict:
-    """The exception that is meant is the one of this moment and this thread, whoever renders it later."""
-    if event.get("exc_info") is True:
-        event["exc_info"] = sys.exc_info()
-    return event
 
 
 def _configure(level: int) -> None:

@@ -1,8 +1,8 @@
 """A log that never holds the keeper up: a thread renders and writes what the loop has said.
 
-It lets ``PAUSE`` pass first, because rendering takes longer than deciding does, and a turn is over by then. A pipe
-whose reader sleeps, or a full disk, blocks the thread and nobody else. Then lines wait, up to ``ROOM`` of them; what
-comes after is dropped, counted, and said as soon as somebody listens again.
+It lets ``PAUSE`` pass first, because rendering a line takes about as long as deciding does, and by then the first sends
+of a turn have left. A pipe whose reader sleeps, or a full disk, blocks the thread and nobody else. Then lines wait, up
+to ``ROOM`` of them; what comes after is dropped, counted, and said as soon as somebody listens again.
 """
 
 from __future__ import annotations

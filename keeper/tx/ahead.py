@@ -3,11 +3,11 @@
     prepare ─► checks ─► sign ─► journal.hold          after the turn, when nothing waits
     submit  ─► checks ─► journal.release ─► send ─► journal.begin
 
-So the bytes are durable before they leave, like all others, and nothing but the send stands between the block and the
-answer. They are not simulated, because what they rely on is not there yet: the kernel has confirmed the account on its
-own book when it submits, and the contract holds the call to its terms. What is not submitted never leaves this process,
-and its nonce goes to whatever comes next. A process that dies in between cannot say so: its successor takes the first
-one up as an intent that is too late, and cancels it.
+So the bytes are durable before they leave, like all others, and nothing is asked, signed or written between the block
+and the send. They are not simulated, because what they rely on is not there yet: the kernel has confirmed the account
+on its own book when it submits, and the contract holds the call to its terms. What is not submitted never leaves this
+process, and its nonce goes to whatever comes next. A process that dies in between cannot say so: its successor takes
+the first one up as an intent that is too late, and cancels it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ class Ahead:
         self._held: list[Flight] = []  # by nonce; the first is the next that this key will sign
         self._charged = set[int]()  # nonces for which the budget has reserved something
 
-    @property
-    def holds(self) -> bool:
-        """Whether there is anything."""
+    def __bool__(self) -> bool:
+        """Whether anything is held."""
         return bool(self._held)
 
     async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None:
@@ -45,6 +44,7 @@ class Ahead:
         same = [_bytes(flight.intent) for flight in self._held] == list(map(_bytes, wanted))
         if same and self._still_fit(head):
             return self._refund(kept={flight.nonce for flight in self._held})
+        before, self._held = self._held, []  # whatever fails from here on: what the caps no longer hold does not leave
         self._refund(kept=set())
         held = list[Flight]()
         try:
@@ -54,7 +54,7 @@ class Ahead:
                     held.append(await self._signed(intent, market, head, len(held)))
         except Retry as error:
             log.info("tx.not_ahead", why=str(error))
-        if held or self._held:
+        if held or before:
             self._lane.journal.hold(held)
         self._held = held
 
@@ -92,11 +92,9 @@ class Ahead:
         for intent in intents:
             subject = intent.subject or intent.id.hex()
             if self._lane.journal.state_of(intent.id) is None and subject not in found:
-                try:
+                with suppress(Refused):
                     self._admission.check(intent, head)
-                except Refused:
-                    continue
-                found[subject] = intent
+                    found[subject] = intent
         return list(found.values())[: self._lane.settings.ahead]
 
     def _still_fit(self, head: BlockRef) -> bool:
@@ -111,8 +109,8 @@ class Ahead:
             raise Refused(Reason.GAS_ABOVE_CAP, digits(intent.id))
         flight = Flight(intent, (self._lane.journal.next_nonce() or 0) + place, head.number)
         flight.at, flight.wall = head.timestamp, int(self._lane.wall())
-        flight.attempts.append(await self._sender.sign(flight, AttemptKind.ACT, bid, head))
         self._charged.add(flight.nonce)
+        flight.attempts.append(await self._sender.sign(flight, AttemptKind.ACT, bid, head))
         return flight
 
 

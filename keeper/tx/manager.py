@@ -125,7 +125,7 @@ class Manager:
 
         Not while something is held that may leave at this head: it needs nothing but its logs, and those first.
         """
-        if self.lane.term is not None and not self._ahead.holds:
+        if self.lane.term is not None and not self._ahead:
             self.lane.ask(head, anew=True).early()
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:

@@ -53,7 +53,7 @@ def put_attempt(db: sqlite3.Connection, attempt: Attempt) -> None:
 
 def let_go(db: sqlite3.Connection, nonce: int | None = None) -> None:
     """Of what is held: that of a nonce and of lower ones, or everything."""
-    db.execute("DELETE FROM ahead WHERE nonce <= ?", (2**62 if nonce is None else nonce,))
+    db.execute("DELETE FROM ahead WHERE ?1 IS NULL OR nonce <= ?1", (nonce,))
 
 
 def log(

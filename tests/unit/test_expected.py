@@ -13,8 +13,8 @@ THEN, NOW = Moment(10, 1_000, 1), Moment(11, 1_012, 1)
 TARGET = b"t" * 20
 
 
-def action(kind: Kind = Kind.FLAG, id: int = 7, protocol: str = "options") -> Liquidate:
-    o = Opportunity(bytes(24), protocol, Key("account", id), kind, THEN, 0, Costs(), Needs(), None)
+def action(kind: Kind = Kind.FLAG, id: int = 7, protocol: str = "options", gas: int = 10_000) -> Liquidate:
+    o = Opportunity(bytes(24), protocol, Key("account", id), kind, THEN, 0, Costs(), Needs(gas=gas), None)
     return Liquidate(o, 0)
 
 
@@ -35,29 +35,45 @@ def expected() -> Expected:
     return found
 
 
+def written(
+    expected: Expected, act: Liquidate, at: Moment, data: bytes = b"flag", made: list[Moment] | None = None
+) -> TxIntent:
+    """As the kernel asks for it; ``made``: for which moments a call was made."""
+
+    def calling(at: Moment) -> Call:
+        if made is not None:
+            made.append(at)
+        return call(at, data)
+
+    return expected.written(act, at, calling, lambda made: intent(at, call=made))
+
+
 def test_the_same_action_goes_out_in_the_bytes_of_before(expected: Expected) -> None:
-    real = intent(NOW)
-    found = expected.fitting(action(), real, call)
+    made = list[Moment]()
+    real, found = intent(NOW), written(expected, action(), NOW, made=made)
     assert (found.call, found.valid_until) == (call(THEN), THEN.timestamp + 60)
     assert (found.id, found.at, found.budget) == (real.id, real.at, real.budget)
+    assert made == [THEN]  # and is wrapped once
 
 
-@pytest.mark.parametrize("other", [action(Kind.BID), action(id=8), action(protocol="morpho")])
+@pytest.mark.parametrize("other", [action(Kind.BID), action(id=8), action(protocol="morpho"), action(gas=200_000)])
 def test_another_action_does_not(expected: Expected, other: Liquidate) -> None:
-    assert expected.fitting(other, intent(NOW), call) == intent(NOW)
+    assert written(expected, other, NOW) == intent(NOW)
 
 
 def test_nor_does_one_that_would_now_do_something_else(expected: Expected) -> None:
-    assert expected.fitting(action(), intent(NOW), lambda at: call(at, b"bids")) == intent(NOW)
+    assert written(expected, action(), NOW, b"bids") == intent(NOW, call=call(NOW, b"bids"))
 
 
-def test_nor_one_that_needs_more_gas_or_comes_too_late(expected: Expected) -> None:
-    hungry = intent(NOW, gas_limit=100_001)
-    assert expected.fitting(action(), hungry, call) == hungry
-    late = intent(Moment(20, THEN.timestamp + 61, 1))
-    assert expected.fitting(action(), late, call) == late
-    frugal = intent(NOW, gas_limit=90_000)
-    assert expected.fitting(action(), frugal, call).gas_limit == 100_000
+@pytest.mark.parametrize(("seconds", "same"), [(30, True), (31, False)])
+def test_nor_one_whose_deadline_has_come_near(expected: Expected, seconds: int, same: bool) -> None:
+    at = Moment(20, THEN.timestamp + seconds, 1)
+    assert (written(expected, action(), at).call == call(THEN)) is same
+
+
+def test_what_needs_less_gas_than_was_signed_takes_what_was_signed(expected: Expected) -> None:
+    made = expected.written(action(), NOW, call, lambda made: intent(NOW, call=made, gas_limit=90_000))
+    assert made.gas_limit == 100_000
 
 
 def test_it_is_said_once_that_nothing_is_expected_any_more(expected: Expected) -> None:

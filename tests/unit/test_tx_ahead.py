@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from keeper.errors import Fenced
 from keeper.model import Reason, TxIntent
 from keeper.tx.journal import Journal
 from keeper.tx.lanes import Lanes
@@ -105,6 +106,14 @@ async def test_nor_does_it_leave_for_a_price_that_would_not_get_in(rig: Rig) -> 
     assert rig.chain.sent[0].hash != hash and rig.chain.sent[0].max_fee > 21 * GWEI
 
 
+async def test_what_is_still_expected_is_not_signed_again(rig: Rig) -> None:
+    before = await held(rig, intent(1), intent(2))
+    later = [intent(n, id=bytes([n + 8]) * 32, valid_until=10**7) for n in (1, 2)]  # the same bytes, decided later
+    assert await held(rig, *later) == before
+    assert rig.signed == [0, 1]
+    assert await held(rig, intent(2), intent(1)) != before
+
+
 async def test_what_is_expected_no_longer_is_let_go_and_costs_nothing(tmp_path: Path) -> None:
     rig = await guarded(tmp_path, day_cost=50_000 * 22 * GWEI)  # room for one
     await held(rig, intent(1))
@@ -112,6 +121,25 @@ async def test_what_is_expected_no_longer_is_let_go_and_costs_nothing(tmp_path: 
     await rig.manager.prepare([], rig.chain.head)
     assert (in_hand(rig.journal), rig.budget.spent(60)) == ([], 0)
     assert brief(await rig.submit(intent(2))) == SENT
+
+
+@pytest.mark.fault("P02")
+async def test_nothing_leaves_that_the_caps_do_not_hold_any_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails while others are signed in its place."""
+    await held(rig, intent(1))
+
+    def fails(*_: object) -> None:
+        raise Fenced("the store does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.manager.lane, "may_sign", fails)
+        with pytest.raises(Fenced):
+            await rig.manager.prepare([intent(2)], rig.chain.head)
+    assert rig.budget.spent(60) == 0
+    [before] = in_hand(rig.journal)
+    await rig.submit(intent(1))
+    assert rig.chain.sent[0].hash == before and rig.signed == [0, 0]  # the same bytes, asked for and counted anew
+    assert (rig.budget.spent(60) > 0, in_hand(rig.journal)) == (True, [])
 
 
 @pytest.mark.fault("P02")

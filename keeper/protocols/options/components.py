@@ -7,7 +7,7 @@ from typing import NamedTuple
 from keeper.protocols.options.maths import density, ln_wad, value
 from keeper.protocols.options.normal import ONE, SCALE
 from keeper.protocols.options.records import Leg, series_of
-from keeper.protocols.options.risk import Components, Market, Portfolio
+from keeper.protocols.options.risk import ALL, Components, Market, Portfolio
 from keeper.protocols.options.shocks import sigma
 from keeper.units import WAD, div_trunc, mul_down
 
@@ -22,8 +22,9 @@ class Gains(NamedTuple):
     vega: int
 
 
-def components(market: Market, pf: Portfolio) -> Components:
-    h = market.assess(pf)
+def components(market: Market, pf: Portfolio, named: int | None = ALL) -> Components:
+    """In the worst scenario of each underlying, or in those that are named (8 bits each)."""
+    h = market.assess(pf, named)
     delta = gamma = vega = 0
     for u in range(len(market.params.depths)):
         at = h.worst >> 8 * u & 0xFF
