@@ -23,6 +23,9 @@ class Foreseen:
     def hear(self, pending: Pending, markets: Iterable[tuple[Adapter, View]], at: Moment) -> Iterator[Record]:
         """Remember a call that changes a market; any other would only crowd out those that do."""
         block = at.number - 1  # the newest
+        if pending in self._calls:
+            self._calls[pending] = block
+            return
         for adapter, view in markets:
             try:
                 changes = adapter.foresee(view, pending, at) is not None

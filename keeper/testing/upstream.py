@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -73,14 +74,11 @@ class Upstream:
                     waiting.exception()  # nobody may be waiting any more
 
 
-class asking:  # noqa: N801  reads like a function
+@asynccontextmanager
+async def asking(socket: Path) -> AsyncIterator[Upstream]:
     """A connection to the node for a question of the proxy's own."""
-
-    def __init__(self, socket: Path) -> None:
-        self._node = Upstream(socket)
-
-    async def __aenter__(self) -> Upstream:
-        return await self._node.open()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._node.close()
+    node = await Upstream(socket).open()
+    try:
+        yield node
+    finally:
+        node.close()

@@ -20,18 +20,12 @@ from keeper.protocols.morpho_blue.maths import ORACLE_PRICE_SCALE, Irm, accrue
 from keeper.protocols.morpho_blue.records import Position, market_key, position_key
 from keeper.simulation.node import Anvil
 from keeper.units import mul_down
-from tests.conformance.morpho_harness import compiled
 from tests.conformance.morpho_life import PARAMS, REVERTING
 from tests.conformance.morpho_world import GENESIS, MorphoWorld
 
 pytestmark = pytest.mark.chain
 
 Build = Callable[..., MorphoWorld]
-
-
-@pytest.fixture(scope="module")
-def artifacts(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return compiled(request.config.cache.mkdir("solc"))
 
 
 @pytest.fixture

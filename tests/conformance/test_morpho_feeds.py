@@ -29,7 +29,7 @@ from keeper.protocols.morpho_blue.settings import NOBODY, Feed
 from keeper.simulation.node import Anvil
 from keeper.units import wad
 from strategies.instant import Instant
-from tests.conformance.morpho_harness import call_data, compiled
+from tests.conformance.morpho_harness import call_data
 from tests.conformance.morpho_life import Tx
 from tests.conformance.morpho_world import GENESIS, MorphoWorld
 
@@ -114,11 +114,6 @@ class FeedWorld(MorphoWorld):
 
 
 Build = Callable[..., FeedWorld]
-
-
-@pytest.fixture(scope="module")
-def artifacts(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return compiled(request.config.cache.mkdir("solc"))
 
 
 @pytest.fixture
