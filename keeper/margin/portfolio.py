@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -30,6 +31,11 @@ class Scenarios:
     vol: Floats
     weight: Floats
 
+    @cached_property
+    def shocks(self) -> Floats:
+        """(3, S) ``vol`` by what it is: relative, relative with term structure, absolute."""
+        return np.array([self.vol * (self.kind == kind) for kind in (2, 1, 3)])
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -46,6 +52,22 @@ class Rules:
     asset_of: Sequence[int]  # (A,) underlying of each asset; -1 for cash
     haircuts: Floats  # (A, 2)
     scenarios: Scenarios
+
+    @cached_property
+    def cuts(self) -> Floats:
+        """(U,) the largest haircut of assets with this underlying: more than one is rare, and then screens are
+        careful."""
+        cuts = np.zeros(len(self.depths))
+        for a, of in enumerate(self.asset_of):
+            if 0 <= of < len(cuts):
+                cuts[of] = max(cuts[of], self.haircuts[a, 0])
+        return cuts
+
+    @cached_property
+    def numbers(self) -> Floats:
+        """What a value table takes of them, see ``scan/kernels/values.py``."""
+        gross, naked = self.floor_gross[0], self.floor_naked
+        return np.array([self.nearest, *self.power, self.factor[0], self.size, gross, naked, self.doubt])
 
     def times(self, share: float) -> Rules:
         """With a maintenance requirement that is ``share`` of what it was, in every part."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keeper.errors import AdapterFault
-from keeper.margin.scan import table
+from keeper.margin.scan import kernels, table
 from keeper.model import Key
 from keeper.protocols.options import market, packed
 from keeper.protocols.options.adapter import Options
@@ -206,10 +206,14 @@ def test_a_table_is_not_built_from_what_is_no_number(name: str, value: float) ->
     c = crowd()
     inputs = market.inputs(State(c), c.columns.store.listing, c.at, Price.TRIGGER, RISK)
     rules = market.make_rules(RISK)
-    of: Any = inputs.smile if hasattr(inputs.smile, name) else inputs
-    column = np.array(getattr(of, name))
-    column[0 if len(column) == 2 else inputs.rows[3]] = value
-    spoiled = replace(of, **{name: column})
-    inputs = spoiled if of is inputs else replace(inputs, smile=spoiled)
+    told = name in table.TERMS
+    column = np.array(inputs.terms if told else getattr(inputs, name))
+    place = (table.TERMS.index(name), inputs.rows[3]) if told else 0 if len(column) == 2 else inputs.rows[3]
+    column[place] = value
+    spoiled: dict[str, Any] = {"terms" if told else name: column}
+    inputs = replace(inputs, **spoiled)
     with pytest.raises(ValueError, match="underlying"):
         table.lanes(table.build(inputs, rules), IN_CONTRACTS)
+    if "compiled" in kernels.installed():
+        made = kernels.named("compiled").lanes
+        assert made is not None and made(inputs, rules, IN_CONTRACTS) is None, "and what is compiled takes it for none"

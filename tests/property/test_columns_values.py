@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from random import Random
 
 import numpy as np
 import pytest
 
-from keeper.margin.portfolio import Rules, Scenarios, Smile
+from keeper.margin.portfolio import Rules, Scenarios
 from keeper.margin.scan import slack, table
 from keeper.margin.scan.table import Inputs
 from keeper.protocols.options.records import State
@@ -30,17 +30,31 @@ def market(seed: int) -> tuple[Inputs, Rules]:
     late = (left < 1_800) & (dice.random(K) < 0.7)
     open_ = np.where(late, dice.choice([0.0, 0.3, 1.0], K), 1.0)
     fixed = np.where(late, prices[under] * dice.choice([0.0, 0.6], K), 0.0)
-    smile = Smile(
-        dice.uniform(0, 3, K), dice.normal(0, 0.3, K), dice.normal(0, 0.3, K), dice.normal(0, 0.1, K), dice.random(K)
-    )
+    smile = dice.uniform(0, 3, K), *dice.normal(0, [[0.3], [0.3], [0.1]], (3, K)), dice.random(K)
     strikes = prices[under] * np.exp(dice.normal(0, 1, K))
     stretch, rows = dice.uniform(1, 2, 3), np.flatnonzero(dice.random(K) < 0.9)
-    inputs = Inputs(prices, stretch, under, dice.random(K) < 0.5, strikes, left, fixed, open_, smile, rows)
+    terms = np.array([left, fixed, open_, *smile])
+    inputs = Inputs(prices, stretch, under, dice.random(K) < 0.5, strikes, terms, rows)
     scenarios = Scenarios(
-        np.append(0.0, dice.uniform(-0.9, 2, S - 1)), dice.integers(0, 4, S), dice.uniform(-1.5, 2, S), np.ones(S)
+        np.append(0.0, dice.uniform(-0.9, 2, S - 1)),
+        dice.integers(0, 4, S),
+        dice.uniform(-1.5, 2, S),
+        dice.uniform(0.5, 1, S),
     )
-    none = np.zeros((0, 2))
-    return inputs, Rules((1, 1), (0, 0), 0, 0, 0, (0.5, 0.3), 86_400.0, np.ones(3), (), none, scenarios)
+    cuts = dice.uniform(0, 0.3, (4, 2))
+    return inputs, Rules(
+        (1.1, 1.3),
+        (0.01, 0.02),
+        0.02,
+        0.1,
+        0.05,
+        (0.5, 0.3),
+        86_400.0,
+        np.ones(3) * 1e6,
+        (-1, 0, 2, 2),
+        cuts,
+        scenarios,
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -55,7 +69,20 @@ def test_they_are_the_same_to_a_part_in_a_million_million(seed: int) -> None:
         (ours.gain, theirs.gain, scale[:, None]),
         (ours.doubt, theirs.doubt, 1.0),
     ):
-        assert np.max(np.abs(ours_ - theirs_) / unit) < 3e-11
+        assert np.max(np.abs(ours_ - theirs_) / unit) < 1e-13
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_kernels_take_is_the_same_to_the_bit(seed: int) -> None:
+    inputs, rules = market(seed)
+    if seed % 2:  # confidence of terms is the same
+        inputs.terms[-1] = 0.75
+    ours, theirs = values.lanes(inputs, rules, 0.001), table.lanes(table.build(inputs, rules, values.term), 0.001)
+    assert ours is not None
+    for field in fields(ours):
+        mine, others = getattr(ours, field.name), getattr(theirs, field.name)
+        assert mine.dtype == others.dtype
+        assert np.array_equal(mine, others), field.name
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -31,6 +31,7 @@ PARAMETERS: Final = (
     "doubt",
     "bound",
 )  # of an underlying in Lanes; no term of a margin is more than ``bound`` per lot
+TERMS: Final = ("left", "fixed", "open", "atm", "skew", "curv", "rate", "confidence")  # rows of ``Inputs.terms``
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,29 @@ class Inputs:
     under: NDArray[np.int64]
     is_call: NDArray[np.bool_]
     strike: Floats
-    left: Floats  # seconds to expiry
-    fixed: Floats  # US dollars of the settlement average already known
-    open: Floats  # weight of the price still to come
-    smile: Smile  # (R,) each
+    terms: Floats  # (8, R), see TERMS
     rows: NDArray[np.int64]  # the rows to value
     refused: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def left(self) -> Floats:
+        """Seconds to expiry."""
+        return np.asarray(self.terms[0])
+
+    @property
+    def fixed(self) -> Floats:
+        """US dollars of the settlement average already known."""
+        return np.asarray(self.terms[1])
+
+    @property
+    def open(self) -> Floats:
+        """Weight of the price still to come."""
+        return np.asarray(self.terms[2])
+
+    @property
+    def smile(self) -> Smile:
+        """(R,) each."""
+        return Smile(*self.terms[3:])
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,7 @@ class Lanes:
     """
 
     gain: Singles  # (R, W)
-    pair: Singles  # (R, 2): worth, delta
+    four: Singles  # (R, 4): worth, delta, delta, -delta: the last two are folded over expiries
     doubt: Singles  # (R,) US dollars of requirement per lot held, where the confidence of terms differs; else (0,)
     shock: Singles  # (U, W): weighted change of the price, relative
     parameters: Singles  # (U, 8), see PARAMETERS; NaN never
@@ -105,14 +123,14 @@ class Lanes:
     def width(self) -> int:
         return int(self.gain.shape[1])
 
-    @cached_property
-    def four(self) -> Singles:
-        """(R, 4): worth, delta, delta, -delta: the last two are folded over expiries."""
-        worth, delta = self.pair.T
-        return np.stack([worth, delta, delta, -delta], axis=1)
+    @property
+    def pair(self) -> Singles:
+        """(R, 2): worth, delta."""
+        return self.four[:, :2]
 
 
 Value = Callable[[Inputs, Rules, Floats], Term]  # the rows to value, (K,), with moves (U, S)
+Made = Callable[[Inputs, Rules, float], "Lanes | None"]  # ``lanes`` of ``build``; None where these refuse
 
 
 def build(inputs: Inputs, rules: Rules, value: Value | None = None) -> Table:
@@ -173,8 +191,8 @@ def lanes(t: Table, lot: float) -> Lanes:
     prices = np.where(np.isnan(t.inputs.prices), 0.0, t.inputs.prices) * lot
     shock = np.zeros((len(prices), width), np.float32)
     shock[:, : len(s.spot)] = s.weight * t.moves
-    pair = np.empty((len(t.worth), 2), np.float32)
-    pair[:, 0], pair[:, 1] = t.worth * lot, t.delta
+    four = np.empty((len(t.worth), 4), np.float32)
+    four[:, 0], four[:, 1], four[:, 2], four[:, 3] = t.worth * lot, t.delta, t.delta, -t.delta
     under = t.inputs.under  # rows that are not valued are zeros
     each, most, uniform = np.zeros(len(under)), np.zeros(len(prices)), True
     if t.doubt.any():
@@ -182,19 +200,25 @@ def lanes(t: Table, lot: float) -> Lanes:
         each = t.doubt * prices[under] * r.doubt
         most = _most(each, under, len(prices))
         uniform = bool((each[at] == most[under[at]]).all())
-    terms = np.maximum(np.abs(gain).max(axis=1, initial=0.0), np.abs(pair[:, 0]))
+    terms = np.maximum(np.abs(gain).max(axis=1, initial=0.0), np.abs(four[:, 0]))
     largest = np.maximum(_most(terms, under, len(prices)), prices)
     largest *= max(1.0, r.factor[0], float(np.abs(t.moves).max(initial=0.0)))
     parameters = np.zeros((len(prices), len(PARAMETERS)), np.float32)
     for u, price in enumerate(prices):
         size, doubt = r.size / r.depths[u] if u < len(r.depths) else 0.0, most[u] if uniform else 0.0
         floors = r.floor_gross[0], r.floor_naked
-        parameters[u] = (price, r.factor[0], size, _cut(r, u), *floors, doubt, largest[u])
+        parameters[u] = (price, r.factor[0], size, r.cuts[u] if u < len(r.cuts) else 0.0, *floors, doubt, largest[u])
     each32 = np.zeros(0, np.float32) if uniform else each.astype(np.float32)
-    made = Lanes(gain, pair, each32, shock, parameters, t.inputs.under)
-    if not all(np.isfinite(x).all() for x in (gain, pair, shock, parameters)):
+    made = Lanes(gain, four, each32, shock, parameters, t.inputs.under)
+    if not all(np.isfinite(x).all() for x in (gain, four, shock, parameters)):
         raise ValueError("a value of the table is beyond what float32 can hold")
     return made
+
+
+def quickly(inputs: Inputs, rules: Rules, lot: float, made: Made | None, value: Value | None) -> Lanes:
+    """``lanes`` of ``build``, by another telling where there is one."""
+    found = made(inputs, rules, lot) if made is not None else None
+    return lanes(build(inputs, rules, value), lot) if found is None else found
 
 
 def _most(values: Floats, under: NDArray[np.int64], count: int) -> Floats:
@@ -202,16 +226,9 @@ def _most(values: Floats, under: NDArray[np.int64], count: int) -> Floats:
     return np.array([values[under == u].max(initial=0.0) for u in range(count)])
 
 
-def _cut(r: Rules, u: int) -> float:
-    """The largest haircut of assets with this underlying: more than one is rare, and then the screen is careful."""
-    return max((float(r.haircuts[a, 0]) for a, of in enumerate(r.asset_of) if of == u), default=0.0)
-
-
 _NONE: Final = np.zeros(0)
 _ROWS: Final = np.zeros(0, np.int64)
-NOBODY: Final = Inputs(
-    _NONE, _NONE, _ROWS, np.zeros(0, np.bool_), _NONE, _NONE, _NONE, _NONE, Smile(*[_NONE] * 5), _ROWS
-)
+NOBODY: Final = Inputs(_NONE, _NONE, _ROWS, np.zeros(0, np.bool_), _NONE, np.zeros((8, 0)), _ROWS)
 NO_RULES: Final = Rules(
     (1.0, 1.0), (0.0, 0.0), 0.0, 0.0, 0.0, (0.5, 0.5), 1.0, _NONE, (), np.zeros((0, 2)),
     Scenarios(np.zeros(1), np.zeros(1, np.int64), np.zeros(1), np.ones(1)),

@@ -23,7 +23,7 @@ from keeper.margin.scan.blocks import Array, Blocks, Slice
 from keeper.margin.scan.kernels import Kernel
 from keeper.margin.scan.kernels.ready import READY
 from keeper.margin.scan.slack import Index
-from keeper.margin.scan.table import Lanes, Singles, Table
+from keeper.margin.scan.table import Inputs, Lanes, Singles, Table
 from keeper.model import Key, Moment
 from keeper.ports import View
 from keeper.protocols.options import bulk, market, packed
@@ -48,7 +48,7 @@ __all__ = ["Columns", "make_rules"]
 class Scan:
     """One pass over all accounts at one price. ``lower``: (rows,) least equity - requirement, US dollars, float32."""
 
-    table: Table
+    inputs: Inputs
     lanes: Lanes
     lower: Singles
     refused: Mapping[int, str]  # row -> why it has no number
@@ -75,6 +75,7 @@ class Columns:
         self._collaterals: Collaterals = ()
         self._index: tuple[Index, Sequence[int], Listed] | None = None  # with words and listing of its table
         self._rules: tuple[RiskParams, Rules] | None = None  # what they were made of
+        self._dates: market.Dates = {}
         self._blind = Blind()
         self._named: tuple[Blind, Mapping[Key, str]] = self._blind, {}
         self._changed: set[int] = set()  # rows written to since the index was made
@@ -149,7 +150,7 @@ class Columns:
         low = self._low(lanes)
         if self.store.huge:
             low = np.union1d(low, np.fromiter(self.store.huge, np.int64))
-        if len(low) and market.clamped(state, at):
+        if len(low) and market.clamped(state, made.prices):
             kept = self._some(low, self._lanes(state, at, Price.SPOT)[1]) < ABSOLUTE
             low = low[kept | np.isin(low, list(self.store.huge))]
         low = self._both_sets(state, at, made, low)
@@ -157,7 +158,7 @@ class Columns:
         named = sorted(self.store.account(row) for row in low.tolist() if row not in refused)
         return [Key("account", account) for account in named]
 
-    def _both_sets(self, state: State, at: Moment, made: Table, low: Array) -> Array:
+    def _both_sets(self, state: State, at: Moment, made: Inputs, low: Array) -> Array:
         """While a new set of parameters is phased in: those that the old one condemns too, at both prices, since only
         they can be touched (``adapter._phased``). All where the two differ in what they count or can value."""
         ramp = state.ramp()
@@ -166,11 +167,10 @@ class Columns:
             return low
         risk = state.params(ramp.previous).risk
         for mode in (Price.TRIGGER, Price.SPOT):
-            inputs = market.inputs(state, self.store.listing, at, mode, risk)
-            if inputs.refused != made.inputs.refused or len(inputs.prices) != len(made.inputs.prices):
+            inputs = market.inputs(state, self.store.listing, at, mode, risk, self._dates)
+            if inputs.refused != made.refused or len(inputs.prices) != len(made.prices):
                 return low
-            old = table.build(inputs, make_rules(risk).times(growth / WAD), self.kernel.value)
-            kept = self._some(low, table.lanes(old, IN_CONTRACTS)) < ABSOLUTE
+            kept = self._some(low, self._told(inputs, make_rules(risk).times(growth / WAD))) < ABSOLUTE
             low = low[kept | np.isin(low, list(self.store.huge))]
         return low
 
@@ -245,18 +245,23 @@ class Columns:
     def kernel(self) -> Kernel:
         return self._kernel or READY
 
-    def _lanes(self, state: State, at: Moment, mode: Price) -> tuple[Table, Lanes]:
+    def _lanes(self, state: State, at: Moment, mode: Price) -> tuple[Inputs, Lanes]:
         self._count(state)
-        made = self.table(state, at, mode)
-        return made, table.lanes(made, IN_CONTRACTS)
+        inputs, rules = self._market(state, at, mode)
+        return inputs, self._told(inputs, rules)
 
-    def table(self, state: State, at: Moment, mode: Price) -> Table:
-        """Every series that somebody holds, valued."""
+    def _told(self, inputs: Inputs, rules: Rules) -> Lanes:
+        return table.quickly(inputs, rules, IN_CONTRACTS, self.kernel.lanes, self.kernel.value)
+
+    def _market(self, state: State, at: Moment, mode: Price) -> tuple[Inputs, Rules]:
         params = state.params(state.version()).risk
         if self._rules is None or self._rules[0] is not params:
             self._rules = params, make_rules(params)
-        inputs = market.inputs(state, self.store.listing, at, mode, params)
-        return table.build(inputs, self._rules[1], self.kernel.value)
+        return market.inputs(state, self.store.listing, at, mode, params, self._dates), self._rules[1]
+
+    def table(self, state: State, at: Moment, mode: Price) -> Table:
+        """Every series that somebody holds, valued."""
+        return table.build(*self._market(state, at, mode), self.kernel.value)
 
     def _some(self, rows: Array, lanes: Lanes) -> Singles:
         """``Scan.lower`` of some rows."""
@@ -265,16 +270,16 @@ class Columns:
             lower[i] += self.kernel.some(blocks.used[at : at + 1], lanes)[0]
         return np.asarray(lower, np.float32)
 
-    def _refused(self, made: Table) -> Mapping[int, str]:
+    def _refused(self, made: Inputs) -> Mapping[int, str]:
         """Rows of accounts that hold what has no value, and why; the same as before for as long as nothing changes."""
-        unpriced = np.isnan(made.inputs.prices)
-        if not made.inputs.refused and not unpriced.any():
+        unpriced = np.isnan(made.prices)
+        if not made.refused and not unpriced.any():
             self._blind = Blind()
             return self._blind.rows
-        lost = np.zeros(len(made.inputs.under), np.bool_)
-        lost[list(made.inputs.refused)] = True
+        lost = np.zeros(len(made.under), np.bool_)
+        lost[list(made.refused)] = True
         found = [self._refused_in(blocks, lost, unpriced) for blocks in self.store.blocks]
-        state = made.inputs.refused, unpriced.tobytes(), *(rows.tobytes() for rows, _ in found)
+        state = made.refused, unpriced.tobytes(), *(rows.tobytes() for rows, _ in found)
         if state != self._blind.state:
             told = {int(row): self._why(b[i], made, lost) for rows, b in found for i, row in enumerate(rows.tolist())}
             self._blind = Blind(state, told)
@@ -286,10 +291,10 @@ class Columns:
         bad = lost[b.series].any(axis=1) | (unpriced[b.under] & (b.gross + b.units > 0))
         return rows[bad], b[bad]
 
-    def _why(self, b: Slice, made: Table, lost: Array) -> str:
+    def _why(self, b: Slice, made: Inputs, lost: Array) -> str:
         """Of one block."""
         held = b.series[lost[b.series]]
-        return made.inputs.refused[int(held[0])] if len(held) else f"underlying {b.under} has no price"
+        return made.refused[int(held[0])] if len(held) else f"underlying {b.under} has no price"
 
     # ── everything, in float64 ──
 
@@ -301,7 +306,7 @@ class Columns:
         h = exact.assess(self.store.dollars(), list(self._laid()), made, IN_CONTRACTS, units)
         if mode == Price.INITIAL and self._widened(state, at):  # wider moves are not worse for every book
             np.maximum(h.im, self.assess(state, at, Price.BID).mm, out=h.im)
-        for row in self._refused(made):
+        for row in self._refused(made.inputs):
             h.equity[row] = h.mm[row] = h.im[row] = np.nan
         return h
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from keeper.margin import portfolio
 from keeper.margin.scan.table import Inputs
-from keeper.model import Moment
+from keeper.model import Key, Moment
 from keeper.protocols.options import oracle
 from keeper.protocols.options.listing import Listing
 from keeper.protocols.options.params import RiskParams
 from keeper.protocols.options.plain import LOT
-from keeper.protocols.options.records import Series, State
+from keeper.protocols.options.records import Series, State, smile_key
 from keeper.protocols.options.shocks import Price, clamp_price
 from keeper.units import BPS, WAD
 
@@ -73,18 +73,7 @@ class Term(NamedTuple):
 
 
 NOTHING = Term(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-
-def quote(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
-    feed = state.feed(underlying)
-    return oracle.prices(feed, at.timestamp, state.config()) if feed else None
-
-
-def clamped(state: State, at: Moment) -> bool:
-    """Whether the trigger price of any underlying is not its spot."""
-    params = state.params(state.version()).risk
-    quotes = (quote(state, u, at) for u in range(len(params.depths)))
-    return any(q is not None and clamp_price(q, Price.TRIGGER, params) != q.spot for q in quotes)
+MOMENTS = 2  # this one, and the next
 
 
 @dataclass(frozen=True)
@@ -93,11 +82,36 @@ class Listed:
 
     series: Mapping[int, Series]
     terms: tuple[tuple[int, int], ...]  # every (underlying, expiry)
+    smiles: tuple[Key, ...]  # of these
     under: NDArray[np.int64]
     is_call: NDArray[np.bool_]
     strike: NDArray[np.float64]
     term: NDArray[np.int64]  # index into ``terms``; one past its end for rows that are no series
     rows: NDArray[np.int64]
+    count: int  # underlyings named
+
+
+class Dated(NamedTuple):
+    """The terms of a listing at one moment."""
+
+    held: Listed
+    parts: tuple[object, ...]  # what they were made of, see ``_parts``
+    each: NDArray[np.float64]  # (8, R)
+    bad: Mapping[int, str]  # by number of the term, why it has no value
+
+
+Dates = dict[int, Dated]  # by timestamp: the last that were asked for, to be used as long as they are made of the same
+
+
+def quote(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
+    feed = state.feed(underlying)
+    return oracle.prices(feed, at.timestamp, state.config()) if feed else None
+
+
+def clamped(state: State, prices: Iterable[float]) -> bool:
+    """Whether any of these is not the spot of its underlying."""
+    feeds = ((state.feed(u), price) for u, price in enumerate(prices))
+    return any(feed is not None and feed.spot * 10**10 / WAD != price for feed, price in feeds)
 
 
 def listed(listing: Listing) -> Listed:
@@ -111,38 +125,35 @@ def listed(listing: Listing) -> Listed:
             under[row], strike[row], is_call[row] = s.underlying, s.strike / WAD, s.is_call
             which[row] = number[s.underlying, s.expiry]
         rows = np.array(sorted(live), np.int64)
-        listing.arranged = Listed(live, terms, under, is_call, strike, which, rows)
+        smiles, count = tuple(smile_key(*term) for term in terms), int(under.max(initial=0)) + 1
+        listing.arranged = Listed(live, terms, smiles, under, is_call, strike, which, rows, count)
     return cast(Listed, listing.arranged)
 
 
-def inputs(state: State, listing: Listing, at: Moment, mode: Price, params: RiskParams) -> Inputs:
+def inputs(
+    state: State, listing: Listing, at: Moment, mode: Price, params: RiskParams, dates: Dates | None = None
+) -> Inputs:
     """The market as the contract would see it at ``at``; series that it could not value are refused.
 
-    ValueError, naming the underlying and the expiry, where a feed or a smile is none.
+    ``dates``: what is kept from one look to the next. ValueError, naming the underlying and the expiry, where a feed or
+    a smile is none.
     """
     held = listed(listing)
     quotes = [_located(f"underlying {u}", _sound, state, u, at) for u in range(len(params.depths))]
     prices = [np.nan if q is None else clamp_price(q, mode, params) / WAD for q in quotes]
-    prices += [np.nan] * (int(held.under.max(initial=0)) + 1 - len(prices))
-    terms = _terms(state, held.terms, quotes, at)
-    each = np.array([NOTHING if isinstance(t, str) else t for t in (*terms, NOTHING)])[held.term].T
-    bad = {i: t for i, t in enumerate(terms) if isinstance(t, str)}
-    lost = np.isin(held.term, list(bad)) if bad else np.zeros(len(held.term), np.bool_)
-    return Inputs(
-        prices=np.array(prices, np.float64),
-        stretch=np.array(
-            [_located(f"underlying {u}", stretch, state, u, at, mode, params.stress_cap) for u in range(len(prices))]
-        ),
-        under=held.under,
-        is_call=held.is_call,
-        strike=held.strike,
-        left=each[0],
-        fixed=each[1],
-        open=each[2],
-        smile=portfolio.Smile(*each[3:]),
-        rows=held.rows[~lost[held.rows]] if bad else held.rows,
-        refused={int(row): f"{held.series[int(row)].name}: {bad[int(held.term[row])]}" for row in np.flatnonzero(lost)},
-    )
+    prices += [np.nan] * (held.count - len(prices))
+    stretches = [
+        _located(f"underlying {u}", stretch, state, u, at, mode, params.stress_cap) for u in range(len(prices))
+    ]
+    made = dated(state, held, quotes, at, {} if dates is None else dates)
+    rows, refused = held.rows, dict[int, str]()
+    if made.bad:
+        lost = np.isin(held.term, list(made.bad))
+        rows = rows[~lost[rows]]
+        why = ((row, made.bad[int(held.term[row])]) for row in np.flatnonzero(lost).tolist())
+        refused = {row: f"{held.series[row].name}: {reason}" for row, reason in why}
+    market = np.array(prices, np.float64), np.array(stretches, np.float64)
+    return Inputs(*market, held.under, held.is_call, held.strike, made.each, rows, refused)
 
 
 def _located(what: str, ask: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
@@ -165,32 +176,71 @@ def _numbers(what: str, values: Iterable[float]) -> None:
         raise ValueError(f"{what} holds something that is no number")
 
 
-def _terms(
-    state: State, asked: Iterable[tuple[int, int]], quotes: Sequence[oracle.Prices | None], at: Moment
-) -> list[Term | str]:
-    """Every expiry, or why it has no value."""
+def dated(state: State, held: Listed, quotes: Sequence[oracle.Prices | None], at: Moment, kept: Dates) -> Dated:
+    """The terms at a moment: those that were ``kept``, where they are made of the same, else new ones in their place.
+
+    A new price changes none that is away from its expiry and has a smile that is not old: such a term is made of its
+    smile, of time and of how sure the price is.
+    """
+    parts, made = _parts(state, held, quotes, at), kept.get(at.timestamp)
+    if made is not None and made.held is held and made.parts == parts:
+        return made
     config, now = state.config(), at.timestamp
-    feeds, steps = [state.feed(u) for u in range(len(quotes))], [state.steps(u) for u in range(len(quotes))]
-    found = list[Term | str]()
-    for u, expiry in asked:
-        if u >= len(quotes):
-            found.append("its underlying is not in the parameters")
-            continue
-        feed, quote = feeds[u], quotes[u]
-        if feed is None or quote is None:
-            found.append("its underlying has no price")
-            continue
-        smile = state.smile(u, expiry)
-        if smile is None:
-            found.append("its expiry has no smile")
-            continue
-        try:
-            found.append(_term(smile, feed, quote, steps[u], expiry, now, config))
-        except LookupError as error:
-            found.append(f"its settlement average is not known: {error}")
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise ValueError(f"expiry {expiry} of underlying {u}: {error}") from error
-    return found
+    terms = list[Term | str]()
+    for (u, expiry), part in zip(held.terms, parts[2:], strict=True):
+        if isinstance(part, oracle.Smile):
+            part = _worked(part, state, u, quotes[u], expiry, now, config)
+        terms.append(cast("Term | str", part))
+    bad = {i: t for i, t in enumerate(terms) if isinstance(t, str)}
+    each = np.array([NOTHING if isinstance(t, str) else t for t in (*terms, NOTHING)]).T
+    made = kept[now] = Dated(held, parts, np.ascontiguousarray(each[:, held.term]), bad)
+    if len(kept) > MOMENTS:
+        del kept[min(kept)]
+    return made
+
+
+def _parts(state: State, held: Listed, quotes: Sequence[oracle.Prices | None], at: Moment) -> tuple[object, ...]:
+    """All that the terms are made of at a moment: the configuration, how sure the prices are, and of every expiry the
+    smile, where it says the rest, or else what comes of it, be it why it has no value."""
+    config, now, view = state.config(), at.timestamp, state.view
+    young, near = now - config.smile_age, now + config.window
+    parts = list[object]()
+    for (u, expiry), key in zip(held.terms, held.smiles, strict=True):
+        smile, quote = view.get(key), quotes[u] if u < len(quotes) else None
+        if quote is not None and smile is not None and near <= expiry and _since(smile, young):
+            parts.append(smile)
+        elif u >= len(quotes):
+            parts.append("its underlying is not in the parameters")
+        else:
+            parts.append(_worked(smile, state, u, quote, expiry, now, config))
+    return config, tuple(q and q.confidence for q in quotes), *parts
+
+
+def _since(smile: oracle.Smile, time: int) -> bool:
+    return type(smile.time) is int and smile.time >= time
+
+
+def _worked(
+    smile: oracle.Smile | None,
+    state: State,
+    u: int,
+    quote: oracle.Prices | None,
+    expiry: int,
+    now: int,
+    config: oracle.Config,
+) -> Term | str:
+    """One expiry, or why it has no value."""
+    feed = state.feed(u)
+    if feed is None or quote is None:
+        return "its underlying has no price"
+    if smile is None:
+        return "its expiry has no smile"
+    try:
+        return _term(smile, feed, quote, state.steps(u), expiry, now, config)
+    except LookupError as error:
+        return f"its settlement average is not known: {error}"
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise ValueError(f"expiry {expiry} of underlying {u}: {error}") from error
 
 
 def _term(

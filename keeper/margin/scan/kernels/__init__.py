@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeper.margin.scan.blocks import Array, Blocks, Slice
-from keeper.margin.scan.table import UNIT, Lanes, Singles, Value
+from keeper.margin.scan.table import UNIT, Lanes, Made, Singles, Value
 
 Doubles = NDArray[np.float64]
 Moves = Callable[[Lanes, Lanes, Array | slice], Doubles | None]  # ``slack.moves``
@@ -39,6 +39,11 @@ class Kernel(Protocol):
     @property
     def value(self) -> Value | None:
         """How it values series; None is ``portfolio.term``."""
+        ...
+
+    @property
+    def lanes(self) -> Made | None:
+        """How it makes the table that it takes; None is ``table.lanes`` of ``table.build``."""
         ...
 
     @property

@@ -18,8 +18,8 @@ from keeper.margin.scan.kernels.jit import compiled
 from keeper.margin.scan.kernels.legs import LEGS, eight_legs
 from keeper.margin.scan.kernels.moved import moves
 from keeper.margin.scan.kernels.plain import NO_CAP
-from keeper.margin.scan.kernels.values import term
-from keeper.margin.scan.table import Lanes, Singles, Value
+from keeper.margin.scan.kernels.values import lanes, term
+from keeper.margin.scan.table import Lanes, Made, Singles, Value
 
 CAPS: Final = np.array([NO_CAP, 0], np.float32)
 MASKS: Final = np.ascontiguousarray(CAPS[np.arange(2**LEGS)[:, None] >> np.arange(LEGS) & 1])  # of all legs at once
@@ -28,6 +28,7 @@ MASKS: Final = np.ascontiguousarray(CAPS[np.arange(2**LEGS)[:, None] >> np.arang
 class Compiled:
     name = "compiled"
     value: Value | None = staticmethod(term)
+    lanes: Made | None = staticmethod(lanes)
     moves: Moves | None = staticmethod(moves)
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:

@@ -21,7 +21,7 @@ def moves(was: Lanes, now: Lanes, same: Array | slice) -> Doubles | None:
         return None
     rows = np.arange(len(now.under))[same] if isinstance(same, slice) else same
     out = np.zeros((3, len(now.parameters)))
-    old, new = ((t.gain, t.pair, t.doubt, t.shock, t.parameters) for t in (was, now))
+    old, new = ((t.gain, t.four, t.doubt, t.shock, t.parameters) for t in (was, now))
     return out[0] if _moves(rows, now.under, *old, *new, out) else None
 
 

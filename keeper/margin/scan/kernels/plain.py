@@ -8,7 +8,7 @@ import numpy as np
 
 from keeper.margin.scan.blocks import Blocks, Slice
 from keeper.margin.scan.kernels import Moves, tolerance
-from keeper.margin.scan.table import Lanes, Singles, Value
+from keeper.margin.scan.table import Lanes, Made, Singles, Value
 
 CHUNK: Final = 4096  # blocks whose sums fit into the cache
 NO_CAP: Final = np.float32(3e38)
@@ -17,6 +17,7 @@ NO_CAP: Final = np.float32(3e38)
 class Plain:
     name = "plain"
     value: Value | None = None
+    lanes: Made | None = None
     moves: Moves | None = None
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:

@@ -15,7 +15,7 @@ from keeper.margin.scan import kernels
 from keeper.margin.scan.blocks import Blocks, Slice
 from keeper.margin.scan.kernels import Kernel, Moves
 from keeper.margin.scan.kernels.plain import Plain
-from keeper.margin.scan.table import NO_RULES, NOBODY, VECTOR, Lanes, Singles, Value
+from keeper.margin.scan.table import NO_RULES, NOBODY, VECTOR, Lanes, Made, Singles, Value
 
 
 class Kind(NamedTuple):
@@ -33,6 +33,7 @@ class Ready:
         self._plain, self._done = Plain(), frozenset[Kind]()
         self._wanted: set[Kind] = set()
         self.value: Value | None = None
+        self.lanes: Made | None = None
         self.moves: Moves | None = None
         self.why = ""  # something quicker cannot be had
 
@@ -73,12 +74,14 @@ class Ready:
                     _try(kernel, kind)
                 if kernel.value is not None:
                     kernel.value(NOBODY, NO_RULES, np.zeros((1, 1)))
+                if kernel.lanes is not None:
+                    kernel.lanes(NOBODY, NO_RULES, 1.0)
                 if kernel.moves is not None:
                     kernel.moves(_nothing(VECTOR), _nothing(VECTOR), slice(None))
             except Exception as error:  # a compiler that is not what it was: slower is better than not at all
                 self.why = f"{name} does not work here: {error}"
             else:
-                self.value, self.moves = kernel.value, kernel.moves
+                self.value, self.lanes, self.moves = kernel.value, kernel.lanes, kernel.moves
                 self._kernel, self._done = kernel, self._done | wanted
                 break
         self._wanted -= wanted
@@ -100,6 +103,6 @@ def _try(kernel: Kernel, kind: Kind) -> None:
 
 def _nothing(width: int) -> Lanes:
     """A table of no series."""
-    shapes = (1, width), (1, 2), (0,), (1, width), (1, 8)
-    gain, pair, doubt, shock, parameters = (np.zeros(shape, np.float32) for shape in shapes)
-    return Lanes(gain, pair, doubt, shock, parameters, np.zeros(1, np.int64))
+    shapes = (1, width), (1, 4), (0,), (1, width), (1, 8)
+    gain, four, doubt, shock, parameters = (np.zeros(shape, np.float32) for shape in shapes)
+    return Lanes(gain, four, doubt, shock, parameters, np.zeros(1, np.int64))

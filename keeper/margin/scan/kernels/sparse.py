@@ -16,7 +16,7 @@ from scipy import sparse
 from keeper.margin.scan.blocks import CHUNK, Array, Blocks, Slice
 from keeper.margin.scan.kernels import Moves
 from keeper.margin.scan.kernels.plain import finish
-from keeper.margin.scan.table import Lanes, Singles, Value
+from keeper.margin.scan.table import Lanes, Made, Singles, Value
 
 
 class Plan(NamedTuple):
@@ -30,6 +30,7 @@ class Plan(NamedTuple):
 class Sparse:
     name = "sparse"
     value: Value | None = None
+    lanes: Made | None = None
     moves: Moves | None = None
 
     def __init__(self) -> None:
