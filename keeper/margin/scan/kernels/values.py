@@ -158,15 +158,29 @@ def _series(
             mine[s] = 1.0 + moves[s] * share
             own[s] = log(mine[s])
         grown, logs = mine, own
-    relative, timely, absolute = shocks[0], shocks[1], shocks[2]
     if forward > 0.0:
-        for s in range(len(gain)):
-            total = w * max(0.0, 1.0 + relative[s] + timely[s] * slope) + absolute[s] * root
-            gain[s] = (_shocked(sign, forward * grown[s], k, ratio * grown[s], at + logs[s], total) - now) * discount
+        _gains(sign, forward, k, ratio, at, w, root, slope, now, discount, grown, logs, shocks, gain)
     else:
         for s in range(len(gain)):
             gain[s] = (max(sign * (forward * grown[s] - k), 0.0) - now) * discount
     return now * discount, slant * open_
+
+
+@exactly
+def _gains(
+    sign: Any, forward: Any, k: Any, ratio: Any, at: Any, w: Any, root: Any, slope: Any, now: Any, discount: Any,
+    grown: Any, logs: Any, shocks: Any, gain: Any,
+) -> None:  # fmt: skip
+    """Of all scenarios; ``forward`` above 0. In one piece: what is too large is not taken into a loop of vectors."""
+    relative, timely, absolute = shocks[0], shocks[1], shocks[2]
+    for s in range(len(gain)):
+        f, total = forward * grown[s], w * max(0.0, 1.0 + relative[s] + timely[s] * slope) + absolute[s] * root
+        v = max(total, TINY)
+        d = (at + logs[s]) / v + v * 0.5
+        e = _exp(d * d * -0.5)
+        worth = sign * (f * _normal(sign * d, e) - k * _normal(sign * (d - v), e * ratio * grown[s]))
+        worth = sign * (f - k) if total < TINY else worth
+        gain[s] = (max(worth, 0.0) - now) * discount
 
 
 @exactly
@@ -179,16 +193,6 @@ def _value(sign: Any, f: Any, k: Any, ratio: Any, x: Any, w: Any) -> Any:
     e = exp(d * d * -0.5)
     n = _normal(sign * d, e)
     return max(sign * (f * n - k * _normal(sign * (d - w), e * ratio)), 0.0), sign * n
-
-
-@exactly
-def _shocked(sign: Any, f: Any, k: Any, ratio: Any, x: Any, w: Any) -> Any:
-    """The value alone, without a branch; ``f`` above 0."""
-    v = max(w, TINY)
-    d = x / v + v * 0.5
-    e = _exp(d * d * -0.5)
-    worth = sign * (f * _normal(sign * d, e) - k * _normal(sign * (d - v), e * ratio))
-    return max(sign * (f - k) if w < TINY else worth, 0.0)
 
 
 @exactly
