@@ -119,6 +119,13 @@ class Bulk(Protocol):
 
 
 @runtime_checkable
+class Timely(Protocol):
+    """Columns that have ready what a look at ``at`` takes of time alone, if ``ahead`` was asked for it before."""
+
+    def ahead(self, view: View, at: Moment) -> None: ...
+
+
+@runtime_checkable
 class Adapter(Protocol):
     """One protocol. Pure: no I/O, no clock, no state between calls but its immutable settings."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from keeper.core import health
 from keeper.core.book import Book
 from keeper.core.foreseen import after
+from keeper.core.table import FAULTS
 from keeper.model import (
     BlockRef,
     Decision,
@@ -24,7 +26,7 @@ from keeper.model import (
     Record,
     Skip,
 )
-from keeper.ports import Adapter, Ahead, Audited, Stored, Strategy, View
+from keeper.ports import Adapter, Ahead, Audited, Stored, Strategy, Timely, View
 
 RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
 AUDITED: Final = 32  # accounts that are read again at each head
@@ -53,6 +55,12 @@ class Desk:
     @property
     def name(self) -> str:
         return self.adapter.name
+
+    def ahead(self, at: Moment) -> None:
+        """What can be done now for a look at ``at``. Where it fails, that look will, and says so."""
+        if isinstance(self.book.columns, Timely):
+            with suppress(*FAULTS):
+                self.book.columns.ahead(self.book, at)
 
     # ── is it well? ──
 

@@ -229,8 +229,7 @@ class Kernel:
         at, effects = self.moment(), list[Effect]()
         awake = [desk for desk in self.desks if not desk.paused or self.ref.number >= desk.resumes]
         looks = self._each(awake, lambda desk: self._look(desk, at), effects)
-        for look in looks:
-            effects += look.desk.unvalued(self.ref.number)
+        effects += (record for look in looks for record in look.desk.unvalued(self.ref.number))
         plans = self._planned(looks, at, self._busy(), effects)
         kept = [look for look in looks if look.desk.name in plans]
         early = self._ahead(kept, at, plans, effects)
@@ -254,8 +253,7 @@ class Kernel:
 
         Nothing is sent for it; it costs a look at the whole book, so it comes when all else is done.
         """
-        at, effects = self.moment(), list[Effect]()
-        awake = (desk for desk in self.desks if not desk.paused)
+        at, effects, awake = self.moment(), list[Effect](), [desk for desk in self.desks if not desk.paused]
         looks = self._each(awake, lambda desk: self._against(desk, *coming(desk, at), at), effects)
         for look in looks:
             keys = frozenset(report.key for report in look.reports)
@@ -265,6 +263,8 @@ class Kernel:
             look.desk.coming = keys
         plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
         changed = self._expected.hold(plan for each in plans.values() for plan in each)
+        for desk in awake:
+            desk.ahead(replace(at, number=at.number + 1, timestamp=at.timestamp + self._block_time))
         return [*effects, Prepare(self._expected.intents)] if changed else effects
 
     def _against(self, desk: Desk, view: View, reports: Sequence[HealthReport], at: Moment) -> Look:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from keeper.model import (
@@ -83,6 +83,10 @@ class Scanning(Empty):
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         return self.crowd.columns.suspects(self.crowd, self.crowd.at)
+
+    def ahead(self, view: View, at: Moment) -> None:
+        """The crowd's next block is a second later."""
+        self.crowd.columns.ahead(self.crowd, replace(self.crowd.at, timestamp=self.crowd.now + 1))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from keeper.margin.scan import kernels
+from keeper.margin.scan.kernels.ready import READY
 from keeper.model import Key
 from keeper.protocols.options import valued
 from keeper.protocols.options.params import Shock
@@ -44,6 +46,13 @@ def twins() -> list[Account]:
     ]
 
 
+@pytest.fixture(params=[name for name in ("compiled", "plain") if name in kernels.installed()])
+def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By numpy, and compiled."""
+    monkeypatch.setattr(READY, "likely", kernels.named(request.param).likely)
+
+
+@pytest.mark.usefixtures("told")
 def test_the_worst_scenario_is_never_left_out() -> None:
     held = [account for _, account in people(11, 300)] + twins()
     for m in markets():
@@ -65,6 +74,7 @@ def test_the_worst_scenario_is_never_left_out() -> None:
         assert looked > 100
 
 
+@pytest.mark.usefixtures("told")
 def test_few_scenarios_are_told_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, likely = list[int](), valued.likely
 
@@ -81,7 +91,8 @@ def test_few_scenarios_are_told_exactly(monkeypatch: pytest.MonkeyPatch) -> None
     assert sum(asked) < 1.2 * len(asked)
 
 
-def test_floats_of_a_series_are_as_near_as_they_say() -> None:
+def test_floats_of_a_series_are_as_near_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(READY, "likely", None)
     for m in markets():
         for word in {leg.series for _, account in people(13, 60) for leg in account.legs}:
             try:
@@ -94,3 +105,26 @@ def test_floats_of_a_series_are_as_near_as_they_say() -> None:
             for s, gain in enumerate(gains.tolist()):
                 exact = v.gain(s) * v.term.discount / WAD**2
                 assert abs(gain - exact) < off / 5
+
+
+@pytest.mark.skipif("compiled" not in kernels.installed(), reason="numba is not installed")
+def test_what_is_compiled_names_the_same_scenarios(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, named = kernels.named("compiled").likely, 0
+    for m in markets():
+        for _, account in people(14, 60):
+            pf = portfolio(account, m.state.clearing())
+            by_underlying = {u: [leg for leg in pf.legs if leg.series >> 112 == u] for u in (0, 1)}
+            for u, legs in by_underlying.items():
+                try:
+                    held = [(leg, m.value(leg.series)) for leg in legs]
+                except LookupError:
+                    continue
+                if held:
+                    args = held, m.collateral(pf, u) * m.price(u) // WAD, m.moves(u).factor
+                    found = []
+                    for way in (None, compiled):
+                        monkeypatch.setattr(READY, "likely", way)
+                        found.append(valued.likely(*args))
+                    assert found[0] == found[1]
+                    named += len(found[0])
+    assert named > 500

@@ -63,7 +63,7 @@ class Blind:
 
 
 class Columns:
-    """Implements ``ports.Columns``."""
+    """Implements ``ports.Columns`` and ``ports.Timely``."""
 
     kinds = ("account",)
 
@@ -140,6 +140,11 @@ class Columns:
             return None
         READY.want(self.store.blocks)
         return READY.warm if READY.wants else None
+
+    def ahead(self, view: View, at: Moment) -> None:
+        state = State(view)
+        if len(self.store) and (version := state.version()):
+            market.ahead(state, self.store.listing, at, state.params(version).risk, self._dates)
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
         """Accounts below their requirement at the trigger price and, where that is clamped, at spot too."""

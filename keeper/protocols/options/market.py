@@ -19,7 +19,7 @@ from keeper.protocols.options.listing import Listing
 from keeper.protocols.options.params import RiskParams
 from keeper.protocols.options.plain import LOT
 from keeper.protocols.options.records import Series, State, smile_key
-from keeper.protocols.options.shocks import Price, clamp_price
+from keeper.protocols.options.shocks import Price, clamp_price, discount_of, root_of, vol_slope
 from keeper.units import BPS, WAD
 
 P = ParamSpec("P")
@@ -193,10 +193,22 @@ def dated(state: State, held: Listed, quotes: Sequence[oracle.Prices | None], at
         terms.append(cast("Term | str", part))
     bad = {i: t for i, t in enumerate(terms) if isinstance(t, str)}
     each = np.array([NOTHING if isinstance(t, str) else t for t in (*terms, NOTHING)]).T
+    kept.pop(now, None)
     made = kept[now] = Dated(held, parts, np.ascontiguousarray(each[:, held.term]), bad)
     if len(kept) > MOMENTS:
-        del kept[min(kept)]
+        del kept[next(iter(kept))]
     return made
+
+
+def ahead(state: State, listing: Listing, at: Moment, params: RiskParams, kept: Dates) -> None:
+    """Have ready what a look at ``at`` takes of time alone, for the screen and for the exact telling."""
+    held, quotes = listed(listing), [quote(state, u, at) for u in range(len(params.depths))]
+    dated(state, held, quotes, at, kept)
+    for u, expiry in held.terms:
+        left, smile = max(0, expiry - at.timestamp), state.smile(u, expiry)
+        root_of(left), vol_slope(params, left)
+        if smile is not None:
+            discount_of(smile.rate * 10**12, left)
 
 
 def _parts(state: State, held: Listed, quotes: Sequence[oracle.Prices | None], at: Moment) -> tuple[object, ...]:

@@ -14,14 +14,13 @@ from weakref import WeakKeyDictionary
 
 from keeper.ports import View
 from keeper.protocols.options import oracle
-from keeper.protocols.options.maths import exp_wad, sqrt
 from keeper.protocols.options.normal import SCALE
 from keeper.protocols.options.params import RiskParams
 from keeper.protocols.options.records import Account, Clearing, Leg, State, series_of
-from keeper.protocols.options.shocks import Moves, Term, clamp_price
+from keeper.protocols.options.shocks import Moves, Term, clamp_price, discount_of, root_of
 from keeper.protocols.options.shocks import Price as Price
 from keeper.protocols.options.valued import Valued, likely, valued
-from keeper.units import BPS, WAD, YEAR, div_trunc, mul_down, mul_up
+from keeper.units import BPS, WAD, div_trunc, mul_down, mul_up
 
 ALL: Final = None  # every scenario
 MOST: Final = 4_096  # portfolios whose health is remembered
@@ -137,8 +136,7 @@ class Market:
             raise LookupError(f"underlying {underlying} has no smile for expiry {expiry}")
         smile = oracle.smile(raw, feed, self.now, config)
         left = max(0, expiry - self.now)
-        root_t = sqrt(left * 10**36 // YEAR)
-        discount = exp_wad(div_trunc(-smile.rate * left, YEAR))
+        root_t, discount = root_of(left), discount_of(smile.rate, left)
         fixed, open_ = oracle.observed(feed, self.state.steps(underlying), expiry, self.now, config)
         rest = price * open_ // WAD
         forward = (fixed + rest) * WAD // discount

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from keeper.protocols.options import oracle
-from keeper.protocols.options.maths import exp_wad, ln_wad
+from keeper.protocols.options.maths import exp_wad, ln_wad, sqrt
 from keeper.protocols.options.params import RiskParams, Scenario, Shock
-from keeper.units import WAD, clamp, div_trunc
+from keeper.units import WAD, YEAR, clamp, div_trunc
 
 SIGMA_MIN: Final = WAD // 20
 SIGMA_MAX: Final = 5 * WAD
 DAYS_30: Final = 30 * 86_400
 DEEPEST: Final = -99 * WAD // 100  # a stretched fall stops here
+KEPT: Final = 1 << 12  # expiries at moments
 
 
 class Price(IntEnum):
@@ -70,14 +72,8 @@ class Term:
     confidence: int
     params: RiskParams
     moves: Moves
-    _slope: int | None = None
+    floats: tuple[float, ...] = ()  # see ``valued._floats``
     _shocked: dict[int, Shocked] = field(default_factory=dict)
-
-    @property
-    def slope(self) -> int:
-        if self._slope is None:
-            self._slope = vol_slope(self.params, self.left)
-        return self._slope
 
     def shocked(self, scenario: int) -> Shocked:
         found = self._shocked.get(scenario)
@@ -90,7 +86,7 @@ class Term:
         move = div_trunc(m.by * self.moving, WAD)
         ln, vol, scaled = m.ln if self.moving == WAD else ln_wad(WAD + move), s.vol * 10**14, 0
         if s.kind == Shock.TERM:
-            scaled = div_trunc(vol * self.slope, WAD)
+            scaled = div_trunc(vol * vol_slope(self.params, self.left), WAD)
         elif s.kind == Shock.RELATIVE:
             scaled = vol
         addend = div_trunc(vol * self.root_t, WAD) if s.kind == Shock.ABSOLUTE else 0
@@ -116,8 +112,27 @@ def stretched(s: Scenario, factor: int) -> Move:
 def vol_slope(p: RiskParams, left: int) -> int:
     """``Risk.volSlope``: (30 days / t)^power, wad."""
     t = max(left, p.vol_days_floor)
-    power = p.vol_power_short if t <= DAYS_30 else p.vol_power_long
+    return _slope(t, p.vol_power_short if t <= DAYS_30 else p.vol_power_long)
+
+
+# Of time, and of what changes seldom: the same for every account, and known before the block comes (``Columns.ahead``).
+
+
+@lru_cache(maxsize=KEPT)
+def _slope(t: int, power: int) -> int:
     return exp_wad(div_trunc(ln_wad(DAYS_30 * WAD // t) * power, WAD))
+
+
+@lru_cache(maxsize=KEPT)
+def root_of(left: int) -> int:
+    """Root of the years that so many seconds are, wad."""
+    return sqrt(left * 10**36 // YEAR)
+
+
+@lru_cache(maxsize=KEPT)
+def discount_of(rate: int, left: int) -> int:
+    """Of so many seconds at a yearly rate, wad."""
+    return exp_wad(div_trunc(-rate * left, YEAR))
 
 
 def sigma(t: Term, ln: int) -> int:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
+from operator import ne
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from keeper.margin.black76 import TINY, Floats, normal
+from keeper.margin.scan.kernels.ready import READY
 from keeper.protocols.options.maths import ln_wad, value
 from keeper.protocols.options.normal import ONE
 from keeper.protocols.options.params import RiskParams, Shock
@@ -62,13 +64,14 @@ def valued(term: Term, is_call: bool, strike: int) -> Valued:
 
 
 class Listed(NamedTuple):
-    """The scenarios of a parameter set, (S,) each: price moves, shocks of volatility by kind, weights."""
+    """The scenarios of a parameter set, (S,) each: price moves, shocks of volatility by kind, weights; and all five."""
 
     spot: Floats
     term: Floats
     relative: Floats
     absolute: Floats
     weight: Floats
+    together: Floats
 
 
 @lru_cache(maxsize=16)
@@ -78,7 +81,8 @@ def listed(params: RiskParams) -> Listed:
     )
     kind = np.array([s.kind for s in params.scenarios])
     term, relative, absolute = (vol * (kind == one) for one in (Shock.TERM, Shock.RELATIVE, Shock.ABSOLUTE))
-    return Listed(spot, term, relative, absolute, weight)
+    each = spot, term, relative, absolute, weight
+    return Listed(*each, np.array(each))
 
 
 def _moves(s: Listed, factor: int) -> Floats:
@@ -89,7 +93,7 @@ def _moves(s: Listed, factor: int) -> Floats:
 def tell(many: Sequence[Valued], factor: int) -> None:
     """Series of one underlying, in floats."""
     s = listed(many[0].term.params)
-    f, k, x, w, now, discount, parity, share, root, slope = np.array([_floats(v) for v in many]).T[..., None]
+    f, discount, share, root, slope, k, x, w, now, parity = np.array([_floats(v) for v in many]).T[..., None]
     by = _moves(s, factor) * share
     grown = f * (1.0 + by)
     total = w * np.maximum(0.0, 1.0 + s.relative + s.term * slope) + s.absolute * root
@@ -103,11 +107,13 @@ def tell(many: Sequence[Valued], factor: int) -> None:
 
 
 def _floats(v: Valued) -> tuple[float, ...]:
-    t, p = v.term, v.term.params
-    left = max(t.left, p.vol_days_floor)
-    slope = (DAYS_30 / left) ** ((p.vol_power_short if left <= DAYS_30 else p.vol_power_long) / WAD)
-    exact = t.forward, v.strike, v.ln, v.w, v.now, t.discount
-    return *(n / WAD for n in exact), 0.0 if v.is_call else 1.0, t.moving / WAD, t.root_t / WAD, slope
+    t = v.term
+    if not t.floats:
+        left = max(t.left, t.params.vol_days_floor)
+        power = t.params.vol_power_short if left <= DAYS_30 else t.params.vol_power_long
+        exact = (n / WAD for n in (t.forward, t.discount, t.moving, t.root_t))
+        t.floats = *exact, (DAYS_30 / left) ** (power / WAD)
+    return *t.floats, v.strike / WAD, v.ln / WAD, v.w / WAD, v.now / WAD, 0.0 if v.is_call else 1.0
 
 
 def likely(held: Sequence[tuple[Leg, Valued]], collateral: int, factor: int) -> list[int]:
@@ -115,6 +121,12 @@ def likely(held: Sequence[tuple[Leg, Valued]], collateral: int, factor: int) -> 
     where moves are stretched by ``factor``; none where nothing can be lost. Every scenario that is the worst exactly
     is among them."""
     s = listed(held[0][1].term.params)
+    if READY.likely is not None:
+        expiries = [leg.series >> 72 for leg, _ in held]
+        begins = map(ne, expiries, [-1, *expiries])
+        legs = [(*_floats(v), leg.size / WAD, first) for (leg, v), first in zip(held, begins, strict=False)]
+        doubt = OFF, ROUNDED, LEAST
+        return READY.likely(np.array(legs), s.together, factor / WAD, collateral / WAD, doubt)
     if new := [v for _, v in held if v.told is None]:
         tell(new, factor)
     carried, off = np.zeros(len(s.spot)), LEAST

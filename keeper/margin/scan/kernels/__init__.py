@@ -31,6 +31,8 @@ from keeper.margin.scan.table import UNIT, Lanes, Made, Singles, Value
 Doubles = NDArray[np.float64]
 Moves = Callable[[Lanes, Lanes, Array | slice], Doubles | None]  # ``slack.moves``
 
+Likely = Callable[[Doubles, Doubles, float, float, tuple[float, float, float]], list[int]]  # ``options/valued.likely``
+
 
 class Kernel(Protocol):
     @property
@@ -49,6 +51,11 @@ class Kernel(Protocol):
     @property
     def moves(self) -> Moves | None:
         """How it tells how far a table has moved; None is ``slack.moves``."""
+        ...
+
+    @property
+    def likely(self) -> Likely | None:
+        """How it tells which scenarios may be the worst for one account; None: it does not."""
         ...
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:

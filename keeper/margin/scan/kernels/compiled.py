@@ -13,9 +13,10 @@ from typing import Any, Final
 import numpy as np
 
 from keeper.margin.scan.blocks import Blocks, Slice
-from keeper.margin.scan.kernels import Moves, tolerance
+from keeper.margin.scan.kernels import Likely, Moves, tolerance
 from keeper.margin.scan.kernels.jit import compiled
 from keeper.margin.scan.kernels.legs import LEGS, eight_legs
+from keeper.margin.scan.kernels.likely import likely
 from keeper.margin.scan.kernels.moved import moves
 from keeper.margin.scan.kernels.plain import NO_CAP
 from keeper.margin.scan.kernels.values import lanes, term
@@ -30,6 +31,7 @@ class Compiled:
     value: Value | None = staticmethod(term)
     lanes: Made | None = staticmethod(lanes)
     moves: Moves | None = staticmethod(moves)
+    likely: Likely | None = staticmethod(likely)
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:
         return self._run(blocks.used, blocks.top, t)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from keeper.margin.scan.blocks import Blocks, Slice
-from keeper.margin.scan.kernels import Moves, tolerance
+from keeper.margin.scan.kernels import Likely, Moves, tolerance
 from keeper.margin.scan.table import Lanes, Made, Singles, Value
 
 CHUNK: Final = 4096  # blocks whose sums fit into the cache
@@ -19,6 +19,7 @@ class Plain:
     value: Value | None = None
     lanes: Made | None = None
     moves: Moves | None = None
+    likely: Likely | None = None
 
     def whole(self, blocks: Blocks, t: Lanes) -> Singles:
         return self.some(blocks.used, t)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keeper.margin.scan import kernels
 from keeper.margin.scan.blocks import Blocks, Slice
-from keeper.margin.scan.kernels import Kernel, Moves
+from keeper.margin.scan.kernels import Kernel, Likely, Moves
 from keeper.margin.scan.kernels.plain import Plain
 from keeper.margin.scan.table import NO_RULES, NOBODY, VECTOR, Lanes, Made, Singles, Value
 
@@ -35,6 +35,7 @@ class Ready:
         self.value: Value | None = None
         self.lanes: Made | None = None
         self.moves: Moves | None = None
+        self.likely: Likely | None = None
         self.why = ""  # something quicker cannot be had
 
     @property
@@ -78,10 +79,13 @@ class Ready:
                     kernel.lanes(NOBODY, NO_RULES, 1.0)
                 if kernel.moves is not None:
                     kernel.moves(_nothing(VECTOR), _nothing(VECTOR), slice(None))
+                if kernel.likely is not None:
+                    kernel.likely(np.ones((1, 12)), np.ones((5, 1)), 1.0, 0.0, (0.0, 0.0, 0.0))
             except Exception as error:  # a compiler that is not what it was: slower is better than not at all
                 self.why = f"{name} does not work here: {error}"
             else:
-                self.value, self.lanes, self.moves = kernel.value, kernel.lanes, kernel.moves
+                self.value, self.lanes = kernel.value, kernel.lanes
+                self.moves, self.likely = kernel.moves, kernel.likely
                 self._kernel, self._done = kernel, self._done | wanted
                 break
         self._wanted -= wanted

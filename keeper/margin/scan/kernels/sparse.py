@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from keeper.margin.scan.blocks import CHUNK, Array, Blocks, Slice
-from keeper.margin.scan.kernels import Moves
+from keeper.margin.scan.kernels import Likely, Moves
 from keeper.margin.scan.kernels.plain import finish
 from keeper.margin.scan.table import Lanes, Made, Singles, Value
 
@@ -32,6 +32,7 @@ class Sparse:
     value: Value | None = None
     lanes: Made | None = None
     moves: Moves | None = None
+    likely: Likely | None = None
 
     def __init__(self) -> None:
         self._plans: WeakKeyDictionary[Blocks, dict[int, Plan]] = WeakKeyDictionary()

@@ -159,7 +159,7 @@ def _series(
             own[s] = log(mine[s])
         grown, logs = mine, own
     if forward > 0.0:
-        _gains(sign, forward, k, ratio, at, w, root, slope, now, discount, grown, logs, shocks, gain)
+        gains(sign, forward, k, ratio, at, w, root, slope, now, discount, grown, logs, shocks, gain)
     else:
         for s in range(len(gain)):
             gain[s] = (max(sign * (forward * grown[s] - k), 0.0) - now) * discount
@@ -167,7 +167,7 @@ def _series(
 
 
 @exactly
-def _gains(
+def gains(
     sign: Any, forward: Any, k: Any, ratio: Any, at: Any, w: Any, root: Any, slope: Any, now: Any, discount: Any,
     grown: Any, logs: Any, shocks: Any, gain: Any,
 ) -> None:  # fmt: skip
