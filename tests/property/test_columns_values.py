@@ -32,6 +32,7 @@ def market(seed: int) -> tuple[Inputs, Rules]:
     fixed = np.where(late, prices[under] * dice.choice([0.0, 0.6], K), 0.0)
     smile = dice.uniform(0, 3, K), *dice.normal(0, [[0.3], [0.3], [0.1]], (3, K)), dice.random(K)
     strikes = prices[under] * np.exp(dice.normal(0, 1, K))
+    strikes[left <= 0] = np.where(dice.random(K) < 0.5, prices[under], strikes)[left <= 0]  # at the money, too late
     stretch, rows = dice.uniform(1, 2, 3), np.flatnonzero(dice.random(K) < 0.9)
     terms = np.array([left, fixed, open_, *smile])
     inputs = Inputs(prices, stretch, under, dice.random(K) < 0.5, strikes, terms, rows)
