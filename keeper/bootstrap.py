@@ -197,7 +197,7 @@ class _Assembly:
         kernel = await self._kernel(node)
         await self._guarded(node, kernel)
         purse = Purse(node, self.arming.addresses or [signer])
-        source = self._source(urls, kernel, transactions.notice)
+        source = self._source(urls, kernel, transactions)
         if isinstance(self.mode, Live | Dry):  # others make their chain themselves, or read it over a slow one
             source = await filled(source, node, kernel.desks, kernel.fill, self.since)
         parts = (kernel, source, transactions, purse, signer, self.clock)
@@ -267,9 +267,11 @@ class _Assembly:
         self.step = Blocks(anvil, self.chain.block_time // 1000).step
         return node
 
-    def _source(self, urls: Sequence[str], kernel: Kernel, notice: Callable[[BlockRef], None]) -> ChainSource:
+    def _source(self, urls: Sequence[str], kernel: Kernel, transactions: Transactions) -> ChainSource:
         node = Node(self._connect(urls), self.headers)
-        follower = Follower(node, kernel.interests, self.clock, chains.patience(self.chain), notice)
+        patience, notice = chains.patience(self.chain), transactions.notice
+        early = None if self.replay else lambda: transactions.ready
+        follower = Follower(node, kernel.interests, self.clock, patience, notice, early)
         if self.replay is not None:
             return Paced(follower, self.replay)
         self.again = follower.again

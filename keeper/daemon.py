@@ -24,6 +24,7 @@ from keeper.model import (
     BlockBatch,
     BlockRef,
     ChainEvent,
+    Early,
     Effect,
     Hash,
     Outcome,
@@ -102,6 +103,7 @@ class Daemon:
         self._thinking = asyncio.Lock()  # of a turn, or of a glimpse
         self._dealt: BlockRef | None = None  # the head that has been dealt with; None while there is another
         self._aside: list[Pending] = []  # heard while there was no head to act on
+        self._hurried: tuple[BlockRef | None, float] = None, 0.0  # at which head something was, and how long it took
         self._glimpses = 0  # since the last head
         self._untold: list[Effect | Turn] = []  # what the watchers have still to see
 
@@ -130,6 +132,9 @@ class Daemon:
         turns = 0
         async for event in self._source.events(self.kernel.ref.number + 1):
             self._busy = True
+            if isinstance(event, Early):
+                await self._hurry(event.batch)
+                continue
             async with self._thinking:
                 try:
                     turns += await self._heed(event)
@@ -147,6 +152,19 @@ class Daemon:
             self._busy = False
             if self._stopping:
                 return
+
+    async def _hurry(self, batch: BlockBatch) -> None:
+        """What was prepared for this block leaves before the block is read, if it looks as was expected."""
+        if not self._ready or self._unresolved:
+            return
+        began = self._clock.monotonic()
+        async with self._thinking:
+            try:
+                with self.kernel.early(batch) as intents:
+                    if await self._transactions.hurry(intents, batch.ref):
+                        self._hurried = batch.ref, self._clock.monotonic() - began
+            except TROUBLE as error:
+                log.warning("hurry.failed", block=batch.ref.number, error=str(error))
 
     async def _heed(self, event: ChainEvent) -> bool:
         """Whether it was the head of a turn."""
@@ -178,7 +196,8 @@ class Daemon:
         effects = self.kernel.decide()
         decided = self._clock.monotonic() - began
         sent = await self._perform(effects, ref, began)
-        self._untold.append(Turn(ref, decided, sent if first is None else first))
+        hurried, took = self._hurried
+        self._untold.append(Turn(ref, decided, took if hurried == ref else sent if first is None else first))
         await self._prepare(ref)
         self._dealt, self._glimpses = ref, 0
         return True

@@ -111,7 +111,14 @@ class Pending:
     sender: Address = field(default=bytes(20), compare=False)  # from another it is the same call
 
 
-ChainEvent = BlockBatch | Rollback | Gap | Pending
+@dataclass(frozen=True, slots=True)
+class Early:
+    """A glance at a head: what the node has pushed of it. Its batch comes next, and may hold more."""
+
+    batch: BlockBatch
+
+
+ChainEvent = BlockBatch | Rollback | Gap | Pending | Early
 
 
 @dataclass(frozen=True, slots=True)
@@ -581,7 +588,7 @@ Effect = Send | Record | Outcome | Seen | Prepare
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How long one head took, in seconds from the moment its batch was at hand."""
+    """How long one head took, in seconds from the moment its batch was at hand, or a glance at it that was enough."""
 
     ref: BlockRef
     decided: float

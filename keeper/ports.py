@@ -354,6 +354,13 @@ class Transactions(Protocol):
     async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None:
         """Expected of the next block, in place of what was before: to be sent without delay if it is submitted then."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether something is prepared that could leave at once."""
+
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
+        """Send of these what is prepared, if anything; ``submit`` tells what became of it, or the next ``on_block``."""
+
     def notice(self, head: BlockRef) -> None:
         """This head is about to be read: what must be asked of the node meanwhile can be."""
 

@@ -19,7 +19,7 @@ import structlog
 from keeper.chain.node import BlockLogs
 from keeper.chain.rpc import RpcError
 from keeper.errors import AdapterFault, Retry
-from keeper.model import BlockBatch, BlockRef, ChainEvent, Hash, Log, LogFilter, Reading
+from keeper.model import BlockBatch, BlockRef, ChainEvent, Early, Hash, Log, LogFilter, Reading
 from keeper.ports import ChainSource, Stored, View
 
 DEPTH: Final = 64  # blocks below the head; reorgs this deep are unlikely enough to read accounts twice
@@ -96,6 +96,8 @@ class Filling(Generic[D]):
         """No head is one, while accounts are missing."""
         async for event in self._source.events(start):
             blind = isinstance(event, BlockBatch) and event.head and any(desk.missing for desk, _ in self._desks)
+            if isinstance(event, Early) and any(desk.missing for desk, _ in self._desks):
+                continue
             yield replace(event, head=False) if isinstance(event, BlockBatch) and blind else event
             if isinstance(event, BlockBatch) and event.ref.number >= self._target:
                 for desk, adapter in self._desks:

@@ -13,17 +13,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
 from keeper.chain.codec import Header
 from keeper.chain.finality import Finality
 from keeper.chain.node import BlockLogs, Contents
+from keeper.chain.pushed import Pushed
 from keeper.chain.ring import RING, Ring
 from keeper.chain.rpc import RpcError
 from keeper.errors import Broken, ChainLost, NodeUnavailable, RateLimited, Retry, StaleRead, Unreadable, WrongChain
-from keeper.model import BlockBatch, BlockRef, ChainEvent, Hash, Interests, LogFilter, Read, Rollback
+from keeper.model import BlockBatch, BlockRef, ChainEvent, Early, Hash, Interests, LogFilter, Read, Rollback
 from keeper.ports import Clock
 
 UNPUSHED: Final = 3  # heads in a row that we had to look for ourselves
@@ -58,6 +59,8 @@ class ChainNode(Protocol):
     async def headers(self, hashes: Sequence[Hash]) -> list[Header]: ...
     async def contents(self, header: Header, filters: Sequence[LogFilter], reads: Sequence[Read]) -> Contents: ...
     async def logs_range(self, filters: Sequence[LogFilter], first: int, last: int) -> list[BlockLogs]: ...
+    async def logs_pushed(self, filters: Sequence[LogFilter], handler: Callable[[Any], None]) -> list[str]: ...
+    async def unsubscribe(self, names: Sequence[str]) -> None: ...
 
 
 class Follower:
@@ -70,9 +73,11 @@ class Follower:
         clock: Clock,
         limits: Limits | None = None,
         notice: Callable[[BlockRef], None] = lambda head: None,
+        early: Callable[[], bool] | None = None,
     ) -> None:
-        """``notice`` is told of a head before its logs are asked for."""
-        self._node, self._notice = node, notice
+        """``notice`` is told of a head before its logs are asked for. ``early``: whether a head is worth a glance."""
+        self._node, self._notice, self._early = node, notice, early
+        self._logs = Pushed(node)
         self._interests = interests
         self._clock = clock
         self._limits = limits or Limits()
@@ -146,6 +151,8 @@ class Follower:
             yield event
         async for event in self._follow(head):
             yield event
+        if self._early is not None and self._pushes and self._session == self._node.session:
+            await self._logs.keep(self._filters())
 
     async def _greet(self) -> None:
         """On a new connection: make sure of the chain, then ask for its heads."""
@@ -253,7 +260,18 @@ class Follower:
         for header in branch:
             if self._is_head(header.ref, branch[-1].ref):
                 self._notice(header.ref)
-            logs, reads = await self._node.contents(header, self._filters(), self._reads())
+            read = self._node.contents(header, self._filters(), self._reads())
+            if self._early is None or not self._is_head(header.ref, branch[-1].ref) or not self._early():
+                logs, reads = await read
+            else:
+                asked = asyncio.ensure_future(read)  # the question leaves when whoever acts on the glance waits
+                try:
+                    pushed = await self._logs.of(header, self._filters(), asked)
+                    if pushed is not None:
+                        yield Early(BlockBatch(header.ref, pushed))
+                    logs, reads = await asked
+                finally:
+                    asked.cancel()
             self._delivered(header.ref)
             yield BlockBatch(header.ref, logs, reads, head=self._is_head(header.ref, branch[-1].ref))
 

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 from keeper.chain import bloom, codec
 from keeper.chain.codec import Header, malformed, octets, quantity, to_hex
 from keeper.chain.pool import Pool
-from keeper.chain.rpc import Request, Rpc, RpcError
+from keeper.chain.pushed import gathered, served
+from keeper.chain.rpc import Handler, Request, Rpc, RpcError
 from keeper.errors import KeeperError, NodeUnavailable, StaleRead
 from keeper.model import Address, BlockRef, Call, Hash, Log, LogFilter, Moment, Pending, Read, Reading, Receipt
 
@@ -110,6 +111,14 @@ class Node:
 
         await self._rpc.subscribe("newHeads", heard)
 
+    async def logs_pushed(self, filters: Sequence[LogFilter], handler: Handler) -> list[str]:
+        """Push new logs as they come, undecoded, until the connection ends: None. Their names."""
+        return [await self._rpc.subscribe("logs", handler, query) for query in codec.queries(filters)]
+
+    async def unsubscribe(self, names: Sequence[str]) -> None:
+        for each in names:
+            await self._rpc.unsubscribe(each)
+
     async def identity(self) -> tuple[int, Hash]:
         """Chain id and genesis hash, from one connection."""
         number, genesis = _settle(
@@ -167,7 +176,7 @@ class Node:
         calls: list[Request] = [("eth_getLogs", ({**query, **pin},)) for query in asked]
         calls += [("eth_call", (codec.transaction(Call(read.target, read.data)), pin)) for read in reads]
         answers = await self._rpc.batch(calls)
-        logs = _logs_of(header, _settle(answers[: len(asked)]))
+        logs = gathered(header, _settle(answers[: len(asked)]))
         await self._check(header, filters, logs)
         results = zip(reads, map(_outcome, answers[len(asked) :]), strict=True)
         return Contents(logs, {read.name: result.data if result.ok else b"" for read, result in results})
@@ -176,9 +185,9 @@ class Node:
         """Do the logs fit the header's bloom? Where it promises more than came, ask for every log of the block."""
         if bloom.of(logs) & ~header.bloom:
             raise StaleRead(f"{self.endpoint}: block {header.ref.number} has logs that its bloom denies")
-        if all(_served(header, wanted, logs) for wanted in filters):
+        if all(served(header, wanted, logs) for wanted in filters):
             return
-        everything = _logs_of(header, [await self._rpc.call("eth_getLogs", codec.at_hash(header.ref.hash))])
+        everything = gathered(header, [await self._rpc.call("eth_getLogs", codec.at_hash(header.ref.hash))])
         missed = any(codec.matches(wanted, log) and log not in logs for wanted in filters for log in everything)
         if missed or header.bloom & ~bloom.of(everything):
             raise StaleRead(f"{self.endpoint}: block {header.ref.number} comes without some of its logs")
@@ -358,21 +367,6 @@ def _last_of(answer: Any) -> Simulated:
         said = error.get("data") or "0x"
     gas = quantity(last.get("gasUsed", "0x0"), "simulation.gasUsed")
     return Simulated(ok, octets(said, "simulation.returnData"), gas)
-
-
-def _logs_of(header: Header, answers: Iterable[Any]) -> tuple[Log, ...]:
-    """In block order, each once, though several queries may have found it."""
-    found: dict[int, Log] = {}
-    for answer in answers:
-        for placed in map(codec.placed_log, codec.array(answer, "logs")):
-            if placed.block != header.ref.hash:
-                raise malformed("log.blockHash")
-            found[placed.log.index] = placed.log
-    return tuple(found[index] for index in sorted(found))
-
-
-def _served(header: Header, wanted: LogFilter, logs: tuple[Log, ...]) -> bool:
-    return any(codec.matches(wanted, log) for log in logs) or not bloom.admits(header.bloom, wanted)
 
 
 def _by_block(answers: Iterable[Any], first: int, last: int) -> list[BlockLogs]:

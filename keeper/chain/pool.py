@@ -69,9 +69,12 @@ class Pool:
     async def batch(self, calls: Sequence[Request], timeout: float = CALL_SECONDS) -> list[Any]:  # noqa: ASYNC109
         return await self._somewhere(lambda rpc, seconds: rpc.batch(calls, timeout=seconds), timeout)
 
-    async def subscribe(self, kind: str, handler: Handler, *params: Any) -> None:
+    async def subscribe(self, kind: str, handler: Handler, *params: Any) -> str:
         """At the endpoint in use; ends with its connection, or when another one takes over."""
-        await self.rpcs[self._current].subscribe(kind, handler, *params)
+        return await self.rpcs[self._current].subscribe(kind, handler, *params)
+
+    async def unsubscribe(self, name: str) -> None:
+        await self.rpcs[self._current].unsubscribe(name)
 
     async def reset(self) -> None:
         """Who uses the pool has no use for what the present endpoint says: another one is better."""

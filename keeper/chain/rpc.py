@@ -127,8 +127,8 @@ class Rpc:
         """All results of one JSON-RPC batch, in order; in place of a refused one stands its error, not raised."""
         return await self._ask(calls, timeout) if calls else []
 
-    async def subscribe(self, kind: str, handler: Handler, *params: Any) -> None:
-        """Have ``handler`` called with each payload, until the connection ends and it is called with None."""
+    async def subscribe(self, kind: str, handler: Handler, *params: Any) -> str:
+        """Have ``handler`` called with each payload, until the connection ends and it is called with None. Its name."""
 
         def register(subscription: Any) -> None:
             self._handlers[str(subscription)] = handler
@@ -136,6 +136,12 @@ class Rpc:
         (answer,) = await self._ask([("eth_subscribe", (kind, *params))], CALL_SECONDS, single=True, then=register)
         if isinstance(answer, KeeperError):
             raise answer
+        return str(answer)
+
+    async def unsubscribe(self, name: str) -> None:
+        """What still comes of it is forgotten."""
+        if self._handlers.pop(name, None) is not None:
+            await self.call("eth_unsubscribe", name)
 
     async def _ask(
         self, calls: Sequence[Request], seconds: float, *, single: bool = False, then: Handler | None = None

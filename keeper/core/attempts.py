@@ -27,11 +27,12 @@ class Attempt:
     decided: int  # block
     mined: int | None = None  # block at which we heard that its nonce was used; None while it may still be mined
     told: bool = False  # as an outcome: a reorg does not make a second one
-    early: bool = False  # it relies on calls that are not mined: when those fail it, that says nothing about it
+    early: bool = False  # it relies on what is not mined, or not read: when that fails it, it says nothing about it
 
 
 @dataclass
 class Attempts:
+    hurried: dict[bytes, Opportunity] = field(default_factory=dict)  # intent -> what it does, if it was sent
     _open: dict[bytes, Attempt] = field(default_factory=dict)  # intent ->
     _failed: dict[bytes, tuple[int, ...]] = field(default_factory=dict)  # opportunity -> blocks in which it failed
     _resting: dict[bytes, int] = field(default_factory=dict)  # opportunity -> last block in which it rests
@@ -39,7 +40,11 @@ class Attempts:
     def begin(self, intent: bytes, opportunity: Opportunity, block: int, *, early: bool = False) -> None:
         self._open[intent] = Attempt(opportunity, block, early=early)
 
-    def get(self, intent: bytes) -> Attempt | None:
+    def known(self, intent: bytes, block: int) -> Attempt | None:
+        """What an event is about. What was sent in a hurry is known from its first event on, if it was not decided."""
+        hurried = self.hurried.pop(intent, None)
+        if hurried is not None and intent not in self._open:
+            self.begin(intent, hurried, block, early=True)
         return self._open.get(intent)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -13,6 +13,7 @@ from keeper.core.book import Book
 from keeper.core.foreseen import after
 from keeper.core.table import FAULTS
 from keeper.model import (
+    BlockBatch,
     BlockRef,
     Decision,
     HealthReport,
@@ -157,6 +158,23 @@ class Look:
     view: View
     reports: Sequence[HealthReport]
     wanted: Sequence[Decision]
+
+
+@contextmanager
+def tentative(desks: Sequence[Desk], batch: BlockBatch) -> Iterator[bool]:
+    """The books with a block of which nothing stays; False where it does not follow, or cannot be read."""
+    done = list[tuple[Desk, BlockRef, str, int]]()
+    try:
+        for desk in desks:
+            if desk.book.ref.hash == batch.ref.parent:
+                with suppress(*FAULTS):
+                    before = desk.book.ref
+                    desk.book.apply(batch)
+                    done.append((desk, before, desk.paused, desk.resumes))
+        yield len(done) == len(desks)
+    finally:
+        for desk, before, desk.paused, desk.resumes in done:
+            desk.book.rollback(before)
 
 
 def coming(desk: Desk, at: Moment) -> tuple[View, list[HealthReport]]:

@@ -11,6 +11,7 @@ The shell calls them in that order for every block; what it must do comes back a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -19,10 +20,11 @@ from typing import TypeVar
 from keeper.core import health, planner, scanner, telling
 from keeper.core.attempts import Attempt, Attempts
 from keeper.core.book import DEPTH, Book
-from keeper.core.desk import Desk, Look, against, coming, decide
+from keeper.core.desk import Desk, Look, against, coming, decide, tentative
 from keeper.core.expected import Expected
 from keeper.core.foreseen import Foreseen
 from keeper.core.ledger import Ledger
+from keeper.core.outcomes import Outcomes
 from keeper.core.planner import Limits
 from keeper.core.rivals import Rivals
 from keeper.core.table import FAULTS, Failed, Side, Table
@@ -35,6 +37,7 @@ from keeper.model import (
     Call,
     ChainEvent,
     Decision,
+    Early,
     Effect,
     Fact,
     Floor,
@@ -43,7 +46,6 @@ from keeper.model import (
     Interests,
     Moment,
     Opportunity,
-    Outcome,
     Pending,
     Prepare,
     Reading,
@@ -81,7 +83,7 @@ class Kernel:
         self._foreseen = Foreseen()
         self._expected = Expected()
         self._block_time, self._wrap, self._limits = block_time, wrap, limits
-        self._facts: dict[bytes, tuple[int, list[tuple[Desk, Fact]]]] = {}  # transaction -> block, facts
+        self._outcomes = Outcomes()
 
     @property
     def inflight(self) -> Mapping[bytes, Attempt]:
@@ -111,6 +113,8 @@ class Kernel:
                 return list(self._foreseen.hear(event, [(d.adapter, d.book) for d in self.desks], self.moment()))
             case TxEvent():
                 return list(self._transaction(event))
+            case Early():
+                return []  # its batch comes; until then see ``early``
 
     def _block(self, batch: BlockBatch) -> Iterator[Effect]:
         seen = list[tuple[str, Fact]]()
@@ -123,20 +127,19 @@ class Kernel:
                 raise Unreadable(f"{desk.name} cannot read block {batch.ref.number}: {error}") from error
             seen += ((desk.name, fact) for fact in facts)
             for fact in facts:
-                self._facts.setdefault(fact.tx_hash, (batch.ref.number, []))[1].append((desk, fact))
                 yield Record(batch.ref.number, "chain.fact", telling.fact(desk.name, fact))
             self.ledger.change(batch.ref.number, before, desk.holdings(), "event")
         self.ref = batch.ref
         self._rivals.block(batch.ref.number, seen, {desk.adapter.desk for desk in self.desks if desk.adapter.desk})
         self._foreseen.forget(self.ref.number)
         self._attempts.forget(self.ref.number, self.ref.number - DEPTH)
-        self._facts = {tx: seen for tx, seen in self._facts.items() if seen[0] >= self.ref.number - DEPTH}
+        self._outcomes.hear(self.ref.number, seen, self.ref.number - DEPTH)
 
     def _rollback(self, to: BlockRef) -> Iterator[Effect]:
         for desk in self.desks:
             desk.rollback(to)
         self.ledger.rollback(to.number)
-        self._facts = {tx: seen for tx, seen in self._facts.items() if seen[0] <= to.number}
+        self._outcomes.rollback(to.number)
         self._attempts.rollback(to.number)
         self._rivals.rollback(to.number)
         self.ref = to
@@ -155,39 +158,16 @@ class Kernel:
         self.ledger.add(self.ref.number, "signer coin", coin, "opening")
 
     def _transaction(self, event: TxEvent) -> Iterator[Effect]:
-        attempt = self._attempts.get(event.intent)
+        attempt = self._attempts.known(event.intent, self.ref.number)
         adapter = self._desk(attempt.opportunity.protocol).adapter if attempt else None
         yield Record(self.ref.number, f"tx.{event.state}", telling.step(event, attempt, adapter))
         if event.receipt is not None and event.state in (TxState.CONFIRMED, TxState.CANCELLED):
             self.ledger.add(event.receipt.block.number, "signer coin", -event.receipt.fee, "gas")
         ended = self._attempts.hear(event, self.ref.number)
-        if ended is not None:
-            yield self._outcome(ended, event)
-
-    def _outcome(self, attempt: Attempt, event: TxEvent) -> Outcome:
-        o, receipt = attempt.opportunity, event.receipt
-        won = event.state is TxState.CONFIRMED and receipt is not None and receipt.ok
-        facts = self._facts.get(receipt.tx_hash, (0, []))[1] if receipt else []
-        mine = [fact for desk, fact in facts if desk.name == o.protocol]
-        brought = self._desk(o.protocol).adapter.realised(o, mine)
-        why = None if won else self._why_lost(attempt, event)
-        self._rivals.ended(o, won, why)
-        fee, ended = (receipt.fee, receipt.block.number) if receipt else (0, self.ref.number)
-        return Outcome(
-            o.id, o.protocol, o.key, o.kind, won, why, brought.gain, brought.hedge, fee, attempt.decided, ended
-        )
-
-    def _why_lost(self, attempt: Attempt, event: TxEvent) -> Reason:
-        """What others did to the same account since we decided tells why we came too late."""
-        if event.state is not TxState.CONFIRMED:
-            return event.why or Reason.NOT_INCLUDED
-        o = attempt.opportunity
-        since = (seen for number, seen in self._facts.values() if number > attempt.decided)
-        facts = (fact for seen in since for desk, fact in seen if desk.name == o.protocol)
-        names = {fact.name for fact in facts if fact.key == o.key}
-        if "sold" in names or "liquidated" in names:
-            return Reason.OUTBID
-        return Reason.LOST_RACE if "flagged" in names else Reason.REVERTED_STATE_CHANGED
+        if ended is not None and adapter is not None:
+            outcome = self._outcomes.of(ended, event, adapter, self.ref.number)
+            self._rivals.ended(ended.opportunity, outcome.won, outcome.why)
+            yield outcome
 
     def _desk(self, protocol: str) -> Desk:
         return next(desk for desk in self.desks if desk.name == protocol)
@@ -273,15 +253,31 @@ class Kernel:
 
     def first(self) -> list[Effect]:
         """What was expected and has come: done before the whole book is looked at. Only what is still so is done."""
-        at, effects = self.moment(), list[Effect]()
-        looks = self._each((d for d in self.desks if d.coming and not d.paused), partial(self._look_first, at), effects)
-        plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
-        for look in looks:
-            for decision, intent in plans.get(look.desk.name, ()):
-                if intent is not None:
-                    look.desk.shown[decision.opportunity.id] = ("skip", Reason.INFLIGHT_DUPLICATE)
-                    effects += self._act([(decision, intent)], foretold=True)
+        effects = list[Effect]()
+        for desk, decision, intent in self._come(self.desks, effects):
+            desk.shown[decision.opportunity.id] = ("skip", Reason.INFLIGHT_DUPLICATE)
+            effects += self._act([(decision, intent)], foretold=True)
         return effects
+
+    @contextmanager
+    def early(self, batch: BlockBatch) -> Iterator[list[TxIntent]]:
+        """What ``first`` will send if the next block holds no more logs than these. Nothing of it stays at the end.
+
+        What was sent by it, and is not decided then, is known by its events. Who must read more than logs waits.
+        """
+        desks = [desk for desk in self.desks if not desk.interests.reads]
+        with tentative(desks, batch) as fits:
+            last, self.ref = self.ref, batch.ref
+            come = self._come(desks, []) if fits else []
+            self.ref = last
+            self._attempts.hurried = {intent.id: decision.opportunity for _, decision, intent in come}
+            yield [intent for _, _, intent in come]
+
+    def _come(self, desks: Iterable[Desk], effects: list[Effect]) -> list[tuple[Desk, Decision, TxIntent]]:
+        at = self.moment()
+        looks = self._each((d for d in desks if d.coming and not d.paused), partial(self._look_first, at), effects)
+        plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
+        return [(look.desk, d, i) for look in looks for d, i in plans.get(look.desk.name, ()) if i is not None]
 
     def _look_first(self, at: Moment, desk: Desk) -> Look:
         now = (desk.adapter.health(desk.book, key, at) for key in sorted(desk.coming))

@@ -24,7 +24,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from keeper.chain import bloom  # arrow: plays the part of a node
-from keeper.chain.codec import Header, matches  # arrow: the same
+from keeper.chain.codec import Header, matches, to_hex  # arrow: the same
 from keeper.chain.node import BlockLogs, Contents  # arrow: the same
 from keeper.errors import KeeperError, StaleRead
 from keeper.model import Address, BlockRef, Hash, Log, LogFilter, Read
@@ -57,7 +57,9 @@ class ScriptedChain:
         self._dead: dict[Hash, Header] = {}
         self._frozen: Header | None = None
         self.faults: list[KeeperError] = []
+        self.late: int | None = None  # how many logs of a block are pushed with its head; None: all
         self._handlers: list[Callable[[Header | None], None]] = []
+        self._listeners: list[tuple[Sequence[LogFilter], Callable[[Any], None]]] = []
         self._made = 0
         self.mine()
 
@@ -104,8 +106,9 @@ class ScriptedChain:
 
     def hang_up(self) -> None:
         handlers, self._handlers = self._handlers, []
+        listeners, self._listeners = self._listeners, []
         self.session += 1
-        for handler in handlers:
+        for handler in (*handlers, *(listener for _, listener in listeners)):
             handler(None)
 
     @property
@@ -123,9 +126,13 @@ class ScriptedChain:
         return self.head
 
     def _tell(self, head: Header) -> None:
-        if self._frozen is None:
-            for handler in self._handlers:
-                handler(head)
+        if self._frozen is not None:
+            return
+        for filters, listener in self._listeners:
+            for each in self._matching(head.ref.hash, filters)[: self.late]:
+                listener(_payload(head, each))
+        for handler in self._handlers:
+            handler(head)
 
     # ── what is asked: chain.node.Node ──
 
@@ -135,6 +142,16 @@ class ScriptedChain:
     async def heads(self, handler: Callable[[Header | None], None]) -> None:
         await self._question()
         self._handlers.append(handler)
+
+    async def logs_pushed(self, filters: Sequence[LogFilter], handler: Callable[[Any], None]) -> list[str]:
+        await self._question()
+        self._listeners.append((filters, handler))
+        return [str(len(self._listeners))]
+
+    async def unsubscribe(self, names: Sequence[str]) -> None:
+        if names:
+            await self._question()
+            del self._listeners[: len(names)]
 
     async def identity(self) -> tuple[int, Hash]:
         await self._question()
@@ -184,3 +201,10 @@ class ScriptedChain:
 
     def _matching(self, block: Hash, filters: Sequence[LogFilter]) -> tuple[Log, ...]:
         return tuple(each for each in self.contents_of[block] if any(matches(wanted, each) for wanted in filters))
+
+
+def _payload(head: Header, log: Log) -> dict[str, Any]:
+    """As a node writes it."""
+    place = {"blockNumber": hex(head.ref.number), "blockHash": to_hex(head.ref.hash), "logIndex": hex(log.index)}
+    told = {"address": to_hex(log.address), "topics": [*map(to_hex, log.topics)], "data": to_hex(log.data)}
+    return {**place, **told, "transactionHash": to_hex(log.tx_hash), "removed": False}

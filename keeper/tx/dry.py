@@ -24,6 +24,11 @@ class DryRun:
 
     async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None: ...
 
+    ready = False
+
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
+        return False
+
     def notice(self, head: BlockRef) -> None: ...
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:

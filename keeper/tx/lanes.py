@@ -42,6 +42,13 @@ class Lanes:
         for manager in self._lanes:
             await manager.prepare(intents if manager is chosen else (), head)
 
+    @property
+    def ready(self) -> bool:
+        return any(manager.ready for manager in self._lanes)
+
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
+        return any([await each.hurry([i for i in intents if not self._taken(i)], head) for each in self._lanes])
+
     def notice(self, head: BlockRef) -> None:
         for manager in self._lanes:
             manager.notice(head)
@@ -52,6 +59,8 @@ class Lanes:
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
         """By the lane that has it signed, else by the first that has room for it, the least busy first."""
         for manager in self._lanes:
+            if manager.hurried(intent):
+                return await manager.submit(intent, head)
             known = manager.lane.journal.state_of(intent.id)
             if known is not None:
                 return [TxEvent(intent.id, known, why=Reason.INFLIGHT_DUPLICATE)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from keeper.errors import Broken, Fenced, RiskHalt
@@ -79,6 +80,7 @@ class Manager:
         self._admission = Admission(self.lane)
         self._sender = Sender(self.lane)
         self._ahead = Ahead(self.lane, self._admission, self._sender)
+        self._hurried: dict[Hash, list[TxEvent]] = {}  # what became of what was sent and is not submitted yet
         self._turn = asyncio.Lock()
         self._prune_at = 0  # chain seconds
 
@@ -97,6 +99,8 @@ class Manager:
         """Sign and send, or say why not: the event is then ABANDONED, or what the same id came to before."""
         async with self._turn:
             self._check_ready()
+            if (told := self._hurried.pop(intent.id, None)) is not None:
+                return told
             self.lane.budget.at(head.timestamp)
             known = self.lane.journal.state_of(intent.id)
             if known is not None:
@@ -116,9 +120,28 @@ class Manager:
             if self.lane.term is not None:
                 await self._ahead.prepare(intents, head)
 
+    @property
+    def ready(self) -> bool:
+        return bool(self._ahead)
+
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
+        """Whatever stands against it, ``submit`` will say."""
+        async with self._turn:
+            self.lane.budget.at(head.timestamp)
+            for intent in intents:
+                if self._ahead.match(intent, head) and self.lane.journal.state_of(intent.id) is None:
+                    with suppress(Refused):
+                        self._check_term()
+                        self._hurried[intent.id] = await self._ahead.launch(intent, head)
+            return bool(self._hurried)
+
     def holds(self, intent: TxIntent, head: BlockRef) -> bool:
         """Whether it is signed."""
         return self._ahead.match(intent, head)
+
+    def hurried(self, intent: TxIntent) -> bool:
+        """Whether it was sent, and not submitted yet."""
+        return intent.id in self._hurried
 
     def notice(self, head: BlockRef) -> None:
         """Ask what ``on_block``, and an intent after it, will need to know.
@@ -132,7 +155,8 @@ class Manager:
         """Receipts, confirmations, replacements and resends that this block brings, by nonce."""
         async with self._turn:
             self._check_ready()
-            events = await self._recover() if self._new_term() else []
+            events = self._unclaimed()
+            events += await self._recover() if self._new_term() else []
             lane = self.lane
             lane.budget.at(head.timestamp)
             lane.budget.forget()
@@ -150,6 +174,11 @@ class Manager:
                 if flight.receipt is None:
                     events += await self._follow(flight, mined, head)
             return [*events, *await self._prune(head)]
+
+    def _unclaimed(self) -> list[TxEvent]:
+        """Of what was sent in a hurry and not submitted then."""
+        hurried, self._hurried = self._hurried, {}
+        return [event for told in hurried.values() for event in told]
 
     async def _prune(self, head: BlockRef) -> list[TxEvent]:
         """A little of what is old, as long as there is some, and nothing waits to be mined; then what is kept for other

@@ -29,6 +29,13 @@ class Sequenced:
         self._asked: BlockRef | None = None
         self._why = ""
 
+    @property
+    def ready(self) -> bool:
+        return self._behind.ready
+
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
+        return bool(intents) and not await self._trouble(head) and await self._behind.hurry(intents, head)
+
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
         if why := await self._trouble(head):
             log.warning("tx.refused", intent=f"0x{intent.id.hex()}", why=Reason.GRACE_PERIOD, detail=why)

@@ -8,7 +8,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from keeper.simulation.node import Anvil
 from keeper.tx.keys import from_hex
 from keeper.tx.signer import LocalSigner, local_signer
 from keeper.units import GWEI
+from tests.bench.blocks import blocks
 
 TURNS = 100  # blocks; the first few are not counted
 WARM = 10
@@ -51,13 +52,17 @@ class Line:
         raw, _ = self.signer.sign(nonce, Call(TARGET, DATA), 200_000, 10 * GWEI, GWEI, CHAIN)
         return _frame("eth_sendRawTransaction", "0x" + raw.hex())
 
-    def timed(self, work: Callable[[], None]) -> float:
-        """Seconds of it, at the notice of a block."""
-        self.node.rpc("evm_mine")
-        self.lines.readline()
-        began = time.perf_counter()
-        work()
-        return time.perf_counter() - began
+    def timed(self, works: Iterable[Callable[[], None]]) -> float:
+        """Median seconds of them, each at the notice of a block."""
+        took = list[float]()
+        with blocks(self.node, published=True) as next:
+            for work in works:
+                next()
+                self.lines.readline()
+                began = time.perf_counter()
+                work()
+                took.append(time.perf_counter() - began)
+        return statistics.median(took[WARM:])
 
 
 @contextmanager
@@ -71,9 +76,7 @@ def line(node: Anvil, name: str) -> Iterator[Line]:
 def blocking(node: Anvil) -> float:
     """Median seconds from a notice to the acknowledgement of bytes that were there before it."""
     with line(node, "floor") as open:
-        ready = [open.signed(n) for n in range(TURNS)]
-        took = [open.timed(partial(open.ask, frame)) for frame in ready]
-    return statistics.median(took[WARM:])
+        return open.timed([partial(open.ask, open.signed(n)) for n in range(TURNS)])
 
 
 def careful(node: Anvil) -> float:
@@ -89,9 +92,9 @@ def careful(node: Anvil) -> float:
             db.execute("INSERT INTO raw VALUES (?)", (frame,))  # commits
             open.ask(frame)
 
-        took = [open.timed(partial(work, n)) for n in range(TURNS)]
+        took = open.timed(partial(work, n) for n in range(TURNS))
         db.close()
-    return statistics.median(took[WARM:])
+    return took
 
 
 def _frame(method: str, *params: object) -> bytes:

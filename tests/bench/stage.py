@@ -36,9 +36,11 @@ from keeper.ports import View
 from keeper.protocols.options.records import Account, State
 from keeper.protocols.options.risk import Market, Price, portfolio
 from keeper.units import wad
+from tests.bench.blocks import PUBLISHER
 from tests.bench.floors import DATA, TARGET
 from tests.worlds.crowd import Crowd
 
+ROUND = Key("round", 0)  # how many publications there were
 POOR = Key("account", 1)  # the one account that is always under water
 
 
@@ -98,10 +100,12 @@ class Bench:
     desk: Address | None = None
 
     def interests(self, view: View) -> Interests:
-        return Interests((LogFilter(TARGET),))
+        return Interests((LogFilter(PUBLISHER),))
 
     def absorb(self, view: View, source: Log | tuple[Read, bytes], ref: BlockRef) -> Iterable[Delta | Fact]:
-        return ()
+        """A publication."""
+        before = view.get(ROUND) or 0
+        return (Delta(ROUND, before, before + 1),)
 
     def columns(self) -> Empty:
         return Empty() if self.crowd is None else Scanning(self.crowd)
@@ -154,28 +158,34 @@ def _offered(key: Key, report: HealthReport, at: Moment) -> Opportunity:
     return Opportunity(id, Bench.name, key, Kind.LIQUIDATE, at, wad(100), costs, needs, report)
 
 
-class Due(Empty):
-    """Without a book: the account of the block is under water, and that of the next one after its publication."""
-
-    def suspects(self, view: View, at: Moment) -> Sequence[Key]:
-        return (Key("account", at.number + isinstance(view, Published)),)
-
-
+@dataclass(frozen=True)
 class Published:
     """A view of the market after the publication that is due."""
 
+    view: View
+
+    def get(self, key: Key) -> Any:
+        return (self.view.get(key) or 0) + 1
+
+
+class Due(Empty):
+    """Without a book: each publication condemns another account."""
+
+    def suspects(self, view: View, at: Moment) -> Sequence[Key]:
+        return (Key("account", view.get(ROUND) or 0),)
+
 
 class Foreseeing(Bench):
-    """Implements ``ports.Ahead`` too: each block is expected to condemn another account, and does."""
+    """Implements ``ports.Ahead`` too: the next publication is expected, and whom it will condemn."""
 
     def columns(self) -> Empty:
         return Due()
 
     def expected(self, view: View, at: Moment) -> Iterable[Pending]:
-        yield Pending(TARGET, b"publish")
+        yield Pending(PUBLISHER, b"publish")
 
     def foresee(self, view: View, pending: Pending, at: Moment) -> View | None:
-        return cast(View, Published())
+        return cast(View, Published(view))
 
     def against(self, view: View, suspects: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
         return (_offered(report.key, report, at) for report in suspects)
@@ -183,5 +193,4 @@ class Foreseeing(Bench):
     opportunities = against
 
     def health(self, view: View, key: Key, at: Moment) -> HealthReport:
-        condemned = key.id <= at.number + isinstance(view, Published)
-        return HealthReport(key, at, 0, int(condemned))
+        return HealthReport(key, at, 0, int(key.id <= (view.get(ROUND) or 0)))

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -52,6 +50,7 @@ from keeper.tx.settings import Limits as Caps
 from keeper.tx.settings import Settings
 from keeper.tx.signer import local_signer
 from keeper.units import GWEI
+from tests.bench.blocks import blocks
 from tests.bench.floors import CHAIN, DATA, TARGET, TURNS, WARM, blocking, careful
 from tests.bench.harness import Row
 from tests.bench.scanning import GOALS, SIZES, crowd, tick
@@ -149,10 +148,12 @@ async def running(anvil: Anvil, adapter: Bench, watch: Stopwatch) -> AsyncIterat
         manager = Manager(node, journal, signer, settings, _rewards(node), budget=budget)
         genesis = await node.block("latest")
         kernel = Kernel([(cast(Any, adapter), [Taker()])], genesis, 1, directly, Limits())
-        source = Follower(Node(ears, known), kernel.interests, SystemClock(), notice=manager.notice)
-        after = stack.enter_context(blocks(anvil, adapter.crowd))
-        after.next()
-        yield Daemon(kernel, source, manager, node, signer.address, SystemClock(), [watch, Calm()], after.step)
+        source = Follower(
+            Node(ears, known), kernel.interests, SystemClock(), notice=manager.notice, early=lambda: manager.ready
+        )
+        steps = Steps(stack.enter_context(blocks(anvil, published=True)), adapter.crowd)
+        steps.next()
+        yield Daemon(kernel, source, manager, node, signer.address, SystemClock(), [watch, Calm()], steps.step)
 
 
 def _rewards(node: Node) -> Callable[[BlockRef], Any]:
@@ -173,30 +174,13 @@ def _stamped(ears: wire.Rpc, watch: Stopwatch) -> None:
     ears.heard = hear  # type: ignore[method-assign]
 
 
-MINER = """
-import json, socket, sys
-line = socket.socket(socket.AF_UNIX)
-line.connect(sys.argv[1])
-frame = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "evm_mine", "params": []}).encode() + b"\\n"
-answers = line.makefile("rb")
-for _ in sys.stdin:
-    line.sendall(frame)
-    answers.readline()
-"""
-
-
 @dataclass
-class Blocks:
-    """The next block when the keeper has done with the last one; by a process of its own, as in the world outside."""
+class Steps:
+    """A new price, then the next block, when the keeper has done with the last one."""
 
-    miner: subprocess.Popen[bytes]
+    next: Callable[[], None]
     crowd: Crowd | None
     turns: int = 0
-
-    def next(self) -> None:
-        assert self.miner.stdin
-        self.miner.stdin.write(b"\n")
-        self.miner.stdin.flush()
 
     async def step(self, ref: BlockRef) -> bool:
         self.turns += 1
@@ -204,12 +188,6 @@ class Blocks:
             tick(self.crowd, SPOTS[0] * (1 + 0.001 * (self.turns % 3 - 1)))
         self.next()
         return True
-
-
-@contextmanager
-def blocks(anvil: Anvil, crowd: Crowd | None) -> Iterator[Blocks]:
-    with subprocess.Popen([sys.executable, "-c", MINER, str(anvil.ipc)], stdin=subprocess.PIPE) as miner:
-        yield Blocks(miner, crowd)
 
 
 def steady(count: int) -> Crowd:

@@ -262,6 +262,10 @@ def test_the_kernel_sends_behind_the_answer_and_first_when_it_was_expected(build
     assert isinstance(told, Record) and f"0x{position_key(venue.id, user).id:x}" in str(told.fields["accounts"])
     assert not sends(kernel.first())  # not before it has come
     world._send([fall])
+    batch = world.batch(kernel.desks[0].book)
+    assert batch is not None
+    with kernel.early(batch) as intents:
+        assert not intents  # the price is not in the logs
     caught_up()
     [send] = sends(kernel.first())
     assert send.intent.subject == prepared.intents[0].subject

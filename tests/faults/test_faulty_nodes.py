@@ -206,12 +206,24 @@ PUSHED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+PUSHED_LOGS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "of another block": lambda log: {**log, "blockHash": "0x" + "ab" * 32},
+    "taken back": lambda log: {**log, "removed": True},
+    "no log": lambda log: {"blockHash": log["blockHash"]},
+    "another price": lambda log: {**log, "data": "0x" + "00" * (len(log["data"]) // 2 - 1)},
+    "another contract": lambda log: {**log, "address": "0x" + "ab" * 20},
+}
+
+
 @pytest.mark.fault("S30", "S05")
-async def test_pushed_heads_that_are_none_keep_no_turn_away(scene: Scene, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "changes"), [("number", PUSHED), ("logIndex", PUSHED_LOGS)], ids=["heads", "logs"])
+async def test_what_is_pushed_and_is_none_keeps_no_turn_away(
+    kind: str, changes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]], scene: Scene, tmp_path: Path
+) -> None:
     def before(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
         def pushes(notice: dict[str, Any]) -> list[dict[str, Any]]:
             said = notice.get("params", {})
-            if not isinstance(said.get("result"), dict):
+            if kind not in (said.get("result") or ()):
                 return [notice]
             return [{**notice, "params": {**said, "result": change(said["result"])}}, notice]
 
@@ -219,14 +231,14 @@ async def test_pushed_heads_that_are_none_keep_no_turn_away(scene: Scene, tmp_pa
 
     async with proxies(scene, tmp_path) as [proxy], run(scene, proxy.ws) as keeper:
         await keeper.heard("turn.done")
-        for change in PUSHED.values():
+        for change in changes.values():
             proxy.pushes = before(change)
             last = [scene.step().number for _ in range(3)][-1]
             await keeper.heard("turn.done", block=last)
         proxy.behave()
         await goes_on(scene, keeper)
         await ends(keeper)
-    assert not keeper.has("error.internal")
+    assert not keeper.has("error.internal") and not keeper.has("block.rolled_back")
 
 
 # ─── below the messages ───────────────────────────────────────────────────────────────────────────

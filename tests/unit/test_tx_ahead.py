@@ -206,6 +206,65 @@ async def test_the_lane_that_has_it_signed_sends_it(tmp_path: Path) -> None:
     assert rig.chain.sent[0].hash == hash
 
 
+# ─── in a hurry: before its block is read ──────────────────────────────────────────────────────────
+
+
+async def test_what_is_held_leaves_at_a_glance_and_is_told_when_it_is_submitted(rig: Rig) -> None:
+    [hash] = await held(rig, intent(1))
+    assert rig.manager.ready
+    assert await rig.manager.hurry([intent(1)], rig.chain.head)
+    assert [tx.hash for tx in rig.chain.sent] == [hash]
+    assert brief(await rig.submit(intent(1))) == SENT
+    assert len(rig.chain.sent) == 1
+    assert not rig.manager.ready
+    assert (S.FINALIZED, None) in await rig.mine(SETTINGS.finality)
+    assert rig.chain.effects(target(1)) == 1
+
+
+async def test_what_is_not_held_does_not(rig: Rig) -> None:
+    await held(rig, intent(1))
+    assert not await rig.manager.hurry([intent(2)], rig.chain.head)
+    assert not await rig.manager.hurry([], rig.chain.head)
+    assert rig.chain.sent == []
+    assert brief(await rig.submit(intent(1))) == SENT
+
+
+async def test_what_is_not_submitted_then_is_told_with_its_block(rig: Rig) -> None:
+    await held(rig, intent(1))
+    await rig.manager.hurry([intent(1)], rig.chain.head)
+    assert await rig.see() == SENT
+    assert (S.INCLUDED, None) in await rig.mine()
+    assert brief(await rig.submit(intent(1))) == [(S.INCLUDED, Reason.INFLIGHT_DUPLICATE)]
+    assert rig.chain.effects(target(1)) == 1
+
+
+async def test_a_second_glance_at_the_same_head_sends_nothing_again(rig: Rig) -> None:
+    await held(rig, intent(1), intent(2))
+    for _ in range(2):
+        await rig.manager.hurry([intent(1)], rig.chain.head)
+    assert len(rig.chain.sent) == 1
+
+
+@pytest.mark.parametrize("level", [Level.PAUSE, Level.DRAIN, Level.HALT])
+async def test_a_switch_thrown_in_between_holds_it_back_at_a_glance_too(tmp_path: Path, level: Level) -> None:
+    switch = Switch(tmp_path / "switch")
+    rig = await guarded(tmp_path, parts={"switch": switch})
+    await held(rig, intent(1))
+    switch.set(level)
+    assert not await rig.manager.hurry([intent(1)], rig.chain.head)
+    assert rig.chain.sent == []
+    assert [why for _, why in brief(await rig.submit(intent(1)))] == [Reason.PAUSED]
+
+
+async def test_of_several_lanes_the_one_that_has_it_hurries_and_tells(tmp_path: Path) -> None:
+    rig = await guarded(tmp_path)
+    lanes = Lanes([rig.manager])
+    await lanes.prepare([intent(1)], rig.chain.head)
+    assert lanes.ready and await lanes.hurry([intent(1)], rig.chain.head)
+    assert brief(await lanes.submit(intent(1), rig.chain.head)) == SENT
+    assert len(rig.chain.sent) == 1
+
+
 # ─── what an end leaves ───────────────────────────────────────────────────────────────────────────
 
 
@@ -252,16 +311,19 @@ def bomb(point: str, count: int) -> Callable[[str], None]:
 @pytest.mark.parametrize("trick", [None, Trick.LOST_AFTER, Trick.LOST_BEFORE])
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("point", [*FAULT_POINTS, *HELD_POINTS])
+@pytest.mark.parametrize("hurried", [False, True])
 async def test_killed_at_any_point_it_happens_once_or_is_cancelled(
-    tmp_path: Path, point: str, count: int, trick: Trick | None
+    tmp_path: Path, point: str, count: int, trick: Trick | None, hurried: bool
 ) -> None:
     rig = await guarded(tmp_path, parts={"fault": bomb(point, count)})
     rig.chain.script.append(trick)
     try:
         await held(rig, intent(1), intent(2))
-        await rig.submit(intent(1))
-        await rig.mine()
-        await rig.submit(intent(2))
+        for n in (1, 2):
+            if hurried:
+                await rig.manager.hurry([intent(n)], rig.chain.head)
+            await rig.submit(intent(n))
+            await rig.mine(2 - n)
         await rig.mine(SETTINGS.finality)
     except Dead:
         killed(rig)

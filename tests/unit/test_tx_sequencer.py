@@ -27,6 +27,7 @@ class Parts:
     answer: Any = b""
     asked: list[tuple[Call, bytes | None]] = field(default_factory=list)
     taken: int = 0
+    ready: bool = True
 
     async def call(self, call: Call, sender: bytes, block: bytes | None, **_: Any) -> Simulated:
         self.asked.append((call, block))
@@ -43,6 +44,10 @@ class Parts:
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
         return [TxEvent(b"followed", TxState.SIGNED)]
+
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
+        self.taken += len(intents)
+        return True
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
         self.taken += 1
@@ -105,3 +110,13 @@ def test_the_selector_is_that_of_its_name() -> None:
     from eth_utils.crypto import keccak
 
     assert bytes(keccak(text="latestRoundData()"))[:4] == LATEST
+
+
+@pytest.mark.parametrize(("answer", "taken"), [(said(0, NOW - GRACE), 1), (said(1, NOW - GRACE), 0), (b"", 0)])
+async def test_nor_does_anything_leave_at_a_glance(answer: bytes, taken: int) -> None:
+    parts = Parts(answer)
+    sequenced = Sequenced(parts, parts, FEED, GRACE)  # type: ignore[arg-type]
+    assert sequenced.ready
+    assert await sequenced.hurry([intent()], head(NOW)) is bool(taken)
+    assert parts.taken == taken
+    assert not await sequenced.hurry([], head(NOW + 1)) and len(parts.asked) == 1
