@@ -71,6 +71,7 @@ class Blocks:
         bits = np.uint8 if width <= 8 else np.uint32
         empty = (np.zeros((0, width), series), np.zeros((0, width), lots), np.zeros(0, bits), np.zeros(0, np.uint8))
         self._all = Slice(*empty, *(np.zeros(0, np.float32) for _ in range(4)))
+        self._used: Slice | None = None
 
     def take(self, row: int | None = None) -> int:
         """A block for the account in this row of the book; None where every account has one, in the same order."""
@@ -88,7 +89,7 @@ class Blocks:
         if size > have:
             room = max(64, size, have * 2)
             self.row = grown(self.row, room)
-            self._all = Slice(*(grown(getattr(self._all, name), room) for name in COLUMNS))
+            self._all, self._used = Slice(*(grown(getattr(self._all, name), room) for name in COLUMNS)), None
 
     def write(self, at: int, s: Segment) -> None:
         self._reach(max(s.series, default=0), s.under)
@@ -127,7 +128,7 @@ class Blocks:
         self.top = max(self.top[0], series), max(self.top[1], under)
         if series > self._most:
             wide, self._most = self._all.series.astype(np.uint32), np.iinfo(np.uint32).max
-            self._all = Slice(wide, *(getattr(self._all, name) for name in COLUMNS[1:]))
+            self._all, self._used = Slice(wide, *(getattr(self._all, name) for name in COLUMNS[1:])), None
 
     def touched(self) -> set[int]:
         """Numbers of the chunks that were written to since this was last asked."""
@@ -148,7 +149,9 @@ class Blocks:
     @property
     def used(self) -> Slice:
         """All blocks up to the last one taken; views, not copies."""
-        return self._all[: self.size]
+        if self._used is None or len(self._used) != self.size:
+            self._used = self._all[: self.size]
+        return self._used
 
     @property
     def nbytes(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any, Final
 
 import numpy as np
@@ -73,6 +74,7 @@ class Columns:
         self.store = Store()
         self._kernel, self._index_from = kernel, index_from
         self._collaterals: Collaterals = ()
+        self._counted: tuple[object, object] = None, None  # what these were made of
         self._index: tuple[Index, Sequence[int], Listed] | None = None  # with words and listing of its table
         self._rules: tuple[RiskParams, Rules] | None = None  # what they were made of
         self._dates: market.Dates = {}
@@ -123,7 +125,10 @@ class Columns:
     def _count(self, state: State) -> None:
         """Collateral counts in lots of its underlying, as the current parameters and listings have it; cash counts
         after its share in losses."""
-        now, loss = market.collaterals(state), state.clearing().index
+        clearing, current = state.clearing(), state.version() and state.params(state.version())
+        if clearing is self._counted[0] and current is self._counted[1]:
+            return
+        now, loss = market.collaterals(state), clearing.index
         if loss != self.store.loss:
             self.store.share(loss)
             self._index = None
@@ -131,6 +136,7 @@ class Columns:
             self._collaterals, self._index = now, None
             for row, amounts in self.store.pledged.items():
                 self.store.again(row, market.units(amounts, now))
+        self._counted = clearing, current
 
     # ── screening ──
 
@@ -155,7 +161,7 @@ class Columns:
         low = self._low(lanes)
         if self.store.huge:
             low = np.union1d(low, np.fromiter(self.store.huge, np.int64))
-        if len(low) and market.clamped(state, made.prices):
+        if len(low) and market.clamped(state, made.prices.tolist()):
             kept = self._some(low, self._lanes(state, at, Price.SPOT)[1]) < ABSOLUTE
             low = low[kept | np.isin(low, list(self.store.huge))]
         low = self._both_sets(state, at, made, low)
@@ -189,7 +195,7 @@ class Columns:
             made = slack.build(lower, self.store.cash[: len(lower)], ABSOLUTE, list(self._laid()), lanes)
             self._index = made, tuple(self.store.listing.words), market.listed(self.store.listing)
             self._changed.clear()
-        return np.flatnonzero(lower < ABSOLUTE)
+        return (lower < ABSOLUTE).nonzero()[0]
 
     def _within(self, lanes: Lanes) -> Array | None:
         """Rows that the market, or their owners, may have brought below; None when all must be looked at."""
@@ -277,10 +283,11 @@ class Columns:
 
     def _refused(self, made: Inputs) -> Mapping[int, str]:
         """Rows of accounts that hold what has no value, and why; the same as before for as long as nothing changes."""
-        unpriced = np.isnan(made.prices)
-        if not made.refused and not unpriced.any():
-            self._blind = Blind()
+        if not made.refused and not any(map(isnan, made.prices.tolist())):
+            if self._blind.rows:
+                self._blind = Blind()
             return self._blind.rows
+        unpriced = np.isnan(made.prices)
         lost = np.zeros(len(made.under), np.bool_)
         lost[list(made.refused)] = True
         found = [self._refused_in(blocks, lost, unpriced) for blocks in self.store.blocks]

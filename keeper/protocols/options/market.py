@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import isfinite, nan
 from operator import attrgetter
-from typing import NamedTuple, ParamSpec, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,6 @@ from keeper.protocols.options.records import Series, State, smile_key
 from keeper.protocols.options.shocks import Price, clamp_price, discount_of, root_of, vol_slope
 from keeper.units import BPS, WAD
 
-P = ParamSpec("P")
-T = TypeVar("T")
 FEED, SMILE = (attrgetter(*(f.name for f in fields(kind))) for kind in (oracle.Feed, oracle.Smile))  # all there is
 
 
@@ -138,13 +136,20 @@ def inputs(
     ``dates``: what is kept from one look to the next. ValueError, naming the underlying and the expiry, where a feed or
     a smile is none.
     """
-    held = listed(listing)
-    quotes = [_located(f"underlying {u}", _sound, state, u, at) for u in range(len(params.depths))]
-    prices = [np.nan if q is None else clamp_price(q, mode, params) / WAD for q in quotes]
-    prices += [np.nan] * (held.count - len(prices))
-    stretches = [
-        _located(f"underlying {u}", stretch, state, u, at, mode, params.stress_cap) for u in range(len(prices))
-    ]
+    held, config = listed(listing), state.config()
+    quotes, prices, stretches = list[oracle.Prices | None](), list[float](), list[float]()
+    for u in range(max(len(params.depths), held.count)):
+        feed, price, wider = state.feed(u), nan, 1.0
+        try:
+            if u < len(params.depths):
+                quotes.append(None if feed is None else _sound(feed, at.timestamp, config))
+                price = nan if (quote := quotes[u]) is None else clamp_price(quote, mode, params) / WAD
+            if feed is not None:
+                wider = _stretch(feed, at.timestamp, config, mode, params.stress_cap)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise ValueError(f"underlying {u}: {error}") from error
+        prices.append(price)
+        stretches.append(wider)
     made = dated(state, held, quotes, at, {} if dates is None else dates)
     rows, refused = held.rows, dict[int, str]()
     if made.bad:
@@ -156,18 +161,10 @@ def inputs(
     return Inputs(*market, held.under, held.is_call, held.strike, made.each, rows, refused)
 
 
-def _located(what: str, ask: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
-    try:
-        return ask(*args, **more)
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise ValueError(f"{what}: {error}") from error
-
-
-def _sound(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
-    """``quote``, of a feed in which everything is a number."""
-    if feed := state.feed(underlying):
-        _numbers("its feed", FEED(feed))
-    return quote(state, underlying, at)
+def _sound(feed: oracle.Feed, now: int, config: oracle.Config) -> oracle.Prices:
+    """What a feed says, in which everything is a number."""
+    _numbers("its feed", FEED(feed))
+    return oracle.prices(feed, now, config)
 
 
 def _numbers(what: str, values: Iterable[float]) -> None:
@@ -276,9 +273,13 @@ def _term(
 def stretch(state: State, underlying: int, at: Moment, mode: Price, cap: int) -> float:
     """What the price moves of all scenarios are multiplied by, as volatility asks for: ``Risk._stretch``."""
     feed = state.feed(underlying)
-    if feed is None or cap <= WAD:
+    return 1.0 if feed is None else _stretch(feed, at.timestamp, state.config(), mode, cap)
+
+
+def _stretch(feed: oracle.Feed, now: int, config: oracle.Config, mode: Price, cap: int) -> float:
+    if cap <= WAD:
         return 1.0
-    stress = oracle.stress(feed, at.timestamp, state.config())
+    stress = oracle.stress(feed, now, config)
     return min(stress.at_once if mode == Price.INITIAL else stress.eased, cap) / WAD
 
 

@@ -44,6 +44,7 @@ def exp_wad(x: int) -> int:
     return (div_trunc(p, q) * 3822833074963236453042738258902158003155416615667) >> (195 - k)
 
 
+@lru_cache(maxsize=1 << 12)
 def growth(dt: int) -> int:
     """``Pace.growth``: 1 % a minute, compounding; wad."""
     return exp_wad(dt * PACE)

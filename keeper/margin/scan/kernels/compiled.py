@@ -2,8 +2,8 @@
 
 Blocks of eight slots, nearly all, go through ``legs``; longer ones through loops in Python's words. Their shape
 matters: a pass over all scenarios that is *stored*, then a halving minimum. LLVM turns that into vector instructions;
-with a running minimum inside the loop it does not. The number of lanes is part of a type (the length of a tuple), and
-so a constant to the compiler. There are no bounds checks: ``Compiled._run`` is the border.
+with a running minimum inside the loop it does not. The number of lanes is part of a type (the length of a tuple, by the
+16), and so a constant to the compiler. There are no bounds checks: ``Compiled._run`` is the border.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from keeper.margin.scan.kernels.likely import likely
 from keeper.margin.scan.kernels.moved import moves
 from keeper.margin.scan.kernels.plain import NO_CAP
 from keeper.margin.scan.kernels.values import lanes, term
-from keeper.margin.scan.table import Lanes, Made, Singles, Value
+from keeper.margin.scan.table import VECTOR, Lanes, Made, Singles, Value
 
 CAPS: Final = np.array([NO_CAP, 0], np.float32)
 MASKS: Final = np.ascontiguousarray(CAPS[np.arange(2**LEGS)[:, None] >> np.arange(LEGS) & 1])  # of all legs at once
@@ -46,7 +46,7 @@ class Compiled:
         out = np.empty(len(part), np.float32)
         if len(part):
             kernel, caps = (eight_legs, MASKS) if part.series.shape[1] == LEGS else (_many, CAPS)
-            lanes = (np.float32(0),) * t.width
+            lanes = (np.float32(0),) * (t.width // VECTOR)
             epsilon = np.float32(tolerance(part.series.shape[1]))
             held = (part.units, part.shorts, part.naked, part.gross)
             table = (t.gain, t.four, t.doubt, t.shock, t.parameters, caps)
@@ -60,7 +60,8 @@ def _many(
     gain: Any, pair: Any, doubt: Any, shock: Any, parameters: Any, caps: Any, epsilon: Any, lanes: Any, out: Any,
 ) -> None:  # fmt: skip
     """The same for any number of slots, not unrolled."""
-    t, w, zero = np.empty(len(lanes), np.float32), len(lanes), np.float32(0)
+    w, zero = VECTOR * len(lanes), np.float32(0)
+    t = np.empty(w, np.float32)
     for n in range(series.shape[0]):
         p, price, held, worth, delta = parameters[under[n]], parameters[under[n], 0], units[n], zero, zero
         charged = price * (p[4] * shorts[n] + p[5] * naked[n]) + p[6] * gross[n] + p[3] * held * price

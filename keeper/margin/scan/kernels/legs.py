@@ -40,11 +40,11 @@ def _signature(
     between what the delta can be once some of the expiries are over; ``most`` with its sign turned.
 
     ``series``, ``lots`` (B, 8); ``caps`` (256, 8) by the bits of ``first``; ``gain``, ``shock`` (., W); ``pair``
-    (., 4); ``value`` of the collateral; ``lanes`` a tuple of W, a multiple of 16. All arrays contiguous.
+    (., 4); ``value`` of the collateral; ``lanes`` a tuple of W / 16. All arrays contiguous.
     """
     arrays = (series, lots, caps, gain, pair, shock)
-    if any(a.layout != "C" for a in arrays) or lanes.count % LANES:
-        raise TypeError("the kernel takes contiguous arrays, and lanes by the 16")
+    if any(a.layout != "C" for a in arrays):
+        raise TypeError("the kernel takes contiguous arrays")
     arguments = (series, lots, n, caps, mask, gain, pair, shock, under, value, lanes)
     result: Any = types.UniTuple(types.float32, 4)  # type: ignore[no-untyped-call]
     return result(*arguments), _code
@@ -65,7 +65,7 @@ def _code(context: Any, b: Any, signature: Any, arguments: Sequence[Any]) -> Any
     series = _moved(b, data["series"], n, LEGS * number.width // 8)
     held = _load(b, _moved(b, data["lots"], n, LEGS * 4), 0, ir.VectorType(size, LEGS))
     lots = held if size == FLOAT else b.sitofp(held, ir.VectorType(FLOAT, LEGS))
-    caps, parts = _moved(b, data["caps"], mask, LEGS * 4), kinds["lanes"].count // LANES
+    caps, parts = _moved(b, data["caps"], mask, LEGS * 4), kinds["lanes"].count
     gains, sums = [None] * parts, None
     for k in range(LEGS):
         row = _load(b, series, k * number.width // 8, number, number.width // 8)
