@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from keeper.model import Moment
 from keeper.ports import View
 from keeper.protocols.options import auction
-from keeper.protocols.options.oracle import Prices
 from keeper.protocols.options.params import Scenario
 from keeper.protocols.options.records import State, series_of
-from keeper.protocols.options.risk import Health, Market, Portfolio, Price, market, portfolio, standing
+from keeper.protocols.options.risk import Health, Market, Portfolio, Price, Priced, market, portfolio, standing
 from keeper.units import BPS, WAD
 
 STEPS = 60  # per cent of the price that are tried on each side
@@ -22,9 +21,9 @@ class WhatIf(Market):
 
     factor: int = WAD
 
-    def _price(self, underlying: int) -> tuple[int, Prices]:
-        price, quote = Market._price(self, underlying)
-        return price * self.factor // WAD, quote
+    def _price(self, underlying: int) -> Priced:
+        price, quote, feed, config = Market._price(self, underlying)
+        return price * self.factor // WAD, quote, feed, config
 
 
 def describe(view: View, account: int, at: Moment) -> list[tuple[str, str]]:

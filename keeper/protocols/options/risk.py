@@ -22,6 +22,7 @@ from keeper.protocols.options.shocks import Price as Price
 from keeper.protocols.options.valued import Valued, likely, valued
 from keeper.units import BPS, WAD, div_trunc, mul_down, mul_up
 
+Priced = tuple[int, oracle.Prices, oracle.Feed, oracle.Config]  # the clamped price (wad), and what it is made of
 ALL: Final = None  # every scenario
 MOST: Final = 4_096  # portfolios whose health is remembered
 
@@ -103,7 +104,7 @@ class Market:
     params: RiskParams
     now: int
     mode: Price
-    _prices: dict[int, tuple[int, oracle.Prices]] = field(default_factory=dict)
+    _prices: dict[int, Priced] = field(default_factory=dict)
     _moves: dict[int, Moves] = field(default_factory=dict)
     _terms: dict[tuple[int, int], Term] = field(default_factory=dict)
     _values: dict[int, Valued] = field(default_factory=dict)
@@ -114,28 +115,30 @@ class Market:
         """The clamped price, wad."""
         return self._price(underlying)[0]
 
-    def _price(self, underlying: int) -> tuple[int, oracle.Prices]:
-        if underlying not in self._prices:
+    def _price(self, underlying: int) -> Priced:
+        found = self._prices.get(underlying)
+        if found is None:
             feed = self.state.feed(underlying)
             if feed is None:
                 raise LookupError(f"underlying {underlying} has no price")
-            quote = oracle.prices(feed, self.now, self.state.config())
-            self._prices[underlying] = clamp_price(quote, self.mode, self.params), quote
-        return self._prices[underlying]
+            config = self.state.config()
+            quote = oracle.prices(feed, self.now, config)
+            found = self._prices[underlying] = clamp_price(quote, self.mode, self.params), quote, feed, config
+        return found
 
     def term(self, underlying: int, expiry: int) -> Term:
         key = underlying, expiry
-        if key not in self._terms:
-            self._terms[key] = self._term(underlying, expiry)
-        return self._terms[key]
+        found = self._terms.get(key)
+        if found is None:
+            found = self._terms[key] = self._term(underlying, expiry)
+        return found
 
     def _term(self, underlying: int, expiry: int) -> Term:
-        price, quote = self._price(underlying)
-        config, feed, raw = self.state.config(), self.state.feed(underlying), self.state.smile(underlying, expiry)
-        if feed is None or raw is None:
+        price, quote, feed, config = self._price(underlying)
+        raw = self.state.smile(underlying, expiry)
+        if raw is None:
             raise LookupError(f"underlying {underlying} has no smile for expiry {expiry}")
-        smile = oracle.smile(raw, feed, self.now, config)
-        left = max(0, expiry - self.now)
+        smile, left = oracle.smile(raw, feed, self.now, config), max(0, expiry - self.now)
         root_t, discount = root_of(left), discount_of(smile.rate, left)
         fixed, open_ = oracle.observed(feed, self.state.steps(underlying), expiry, self.now, config)
         rest = price * open_ // WAD
@@ -169,10 +172,11 @@ class Market:
         return self._usual
 
     def value(self, series: int) -> Valued:
-        if series not in self._values:
+        found = self._values.get(series)
+        if found is None:
             underlying, expiry, is_call, k = series_of(series)
-            self._values[series] = valued(self.term(underlying, expiry), is_call, k)
-        return self._values[series]
+            found = self._values[series] = valued(self.term(underlying, expiry), is_call, k)
+        return found
 
     # ── health ──
 
@@ -213,7 +217,7 @@ class Market:
                 deltas.append(0)
                 exposures.append(0)
                 continue
-            price, quote = self._price(u)
+            price, quote, *_ = self._price(u)
             value_ = mul_down(units, price)
             scenarios = self._likely(u, legs, value_) if named is ALL else (named >> 8 * u & 0xFF,)
             book = self._revalue(legs, scenarios)
