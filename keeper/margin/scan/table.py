@@ -49,6 +49,7 @@ class Inputs:
     terms: Floats  # (8, R), see TERMS
     rows: NDArray[np.int64]  # the rows to value
     refused: Mapping[int, str] = field(default_factory=dict)
+    clamped: bool = False  # a price is not the spot
 
     @property
     def left(self) -> Floats:

@@ -161,7 +161,7 @@ class Columns:
         low = self._low(lanes)
         if self.store.huge:
             low = np.union1d(low, np.fromiter(self.store.huge, np.int64))
-        if len(low) and market.clamped(state, made.prices.tolist()):
+        if len(low) and made.clamped:
             kept = self._some(low, self._lanes(state, at, Price.SPOT)[1]) < ABSOLUTE
             low = low[kept | np.isin(low, list(self.store.huge))]
         low = self._both_sets(state, at, made, low)

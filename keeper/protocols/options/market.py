@@ -106,12 +106,6 @@ def quote(state: State, underlying: int, at: Moment) -> oracle.Prices | None:
     return oracle.prices(feed, at.timestamp, state.config()) if feed else None
 
 
-def clamped(state: State, prices: Iterable[float]) -> bool:
-    """Whether any of these is not the spot of its underlying."""
-    feeds = ((state.feed(u), price) for u, price in enumerate(prices))
-    return any(feed is not None and feed.spot * 10**10 / WAD != price for feed, price in feeds)
-
-
 def listed(listing: Listing) -> Listed:
     """Made once for each state of the listing."""
     if listing.arranged is None:
@@ -136,20 +130,23 @@ def inputs(
     ``dates``: what is kept from one look to the next. ValueError, naming the underlying and the expiry, where a feed or
     a smile is none.
     """
-    held, config = listed(listing), state.config()
-    quotes, prices, stretches = list[oracle.Prices | None](), list[float](), list[float]()
-    for u in range(max(len(params.depths), held.count)):
-        feed, price, wider = state.feed(u), nan, 1.0
+    held, config, count = listed(listing), state.config(), len(params.depths)
+    quotes, prices, stretches, clamped = list[oracle.Prices | None](), list[float](), list[float](), False
+    for u in range(max(count, held.count)):
+        feed, quote, price, wider = state.feed(u), None, nan, 1.0
         try:
-            if u < len(params.depths):
-                quotes.append(None if feed is None else _sound(feed, at.timestamp, config))
-                price = nan if (quote := quotes[u]) is None else clamp_price(quote, mode, params) / WAD
             if feed is not None:
+                quote = _sound(feed, at.timestamp, config)
                 wider = _stretch(feed, at.timestamp, config, mode, params.stress_cap)
+                if u < count:
+                    exact = clamp_price(quote, mode, params)
+                    price, clamped = exact / WAD, clamped or exact != quote.spot
         except (ArithmeticError, TypeError, ValueError) as error:
             raise ValueError(f"underlying {u}: {error}") from error
+        quotes.append(quote)
         prices.append(price)
         stretches.append(wider)
+    del quotes[count:]
     made = dated(state, held, quotes, at, {} if dates is None else dates)
     rows, refused = held.rows, dict[int, str]()
     if made.bad:
@@ -157,8 +154,8 @@ def inputs(
         rows = rows[~lost[rows]]
         why = ((row, made.bad[int(held.term[row])]) for row in np.flatnonzero(lost).tolist())
         refused = {row: f"{held.series[row].name}: {reason}" for row, reason in why}
-    market = np.array(prices, np.float64), np.array(stretches, np.float64)
-    return Inputs(*market, held.under, held.is_call, held.strike, made.each, rows, refused)
+    market = np.array((prices, stretches), np.float64)
+    return Inputs(market[0], market[1], held.under, held.is_call, held.strike, made.each, rows, refused, clamped)
 
 
 def _sound(feed: oracle.Feed, now: int, config: oracle.Config) -> oracle.Prices:

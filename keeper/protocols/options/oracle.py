@@ -14,6 +14,7 @@ from keeper.units import WAD, YEAR, clamp, wad
 MAX_ATM: Final = 5 * WAD
 ONE: Final = 10**9  # of the factors in a feed
 FEEDS: Final = 4
+QUOTES: Final = 1 << 8  # feeds at moments: screen and exact telling ask for the same, in several modes
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +274,7 @@ def _eased(feed: Feed, peak: int, live: int) -> int:
     return min(feed.eased * growth(live) // WAD, _ratio(feed, peak))
 
 
+@lru_cache(maxsize=QUOTES)
 def stress(feed: Feed, now: int, c: Config) -> Stress:
     """``Oracle.stress`` at ``now``."""
     live = min(now - feed.time, c.max_age)
@@ -280,6 +282,7 @@ def stress(feed: Feed, now: int, c: Config) -> Stress:
     return Stress(_root(peak), _ratio(feed, peak) * 10**9, _eased(feed, peak, live) * 10**9)
 
 
+@lru_cache(maxsize=QUOTES)
 def prices(feed: Feed, now: int, c: Config) -> Prices:
     """``Oracle.prices`` at ``now``."""
     spot, dt = feed.spot * 10**10, now - feed.time

@@ -111,8 +111,8 @@ def _floats(v: Valued) -> tuple[float, ...]:
     if not t.floats:
         left = max(t.left, t.params.vol_days_floor)
         power = t.params.vol_power_short if left <= DAYS_30 else t.params.vol_power_long
-        exact = (n / WAD for n in (t.forward, t.discount, t.moving, t.root_t))
-        t.floats = *exact, (DAYS_30 / left) ** (power / WAD)
+        slope = (DAYS_30 / left) ** (power / WAD)
+        t.floats = t.forward / WAD, t.discount / WAD, t.moving / WAD, t.root_t / WAD, slope
     return *t.floats, v.strike / WAD, v.ln / WAD, v.w / WAD, v.now / WAD, 0.0 if v.is_call else 1.0
 
 

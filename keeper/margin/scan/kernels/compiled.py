@@ -8,6 +8,7 @@ with a running minimum inside the loop it does not. The number of lanes is part 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -46,12 +47,16 @@ class Compiled:
         out = np.empty(len(part), np.float32)
         if len(part):
             kernel, caps = (eight_legs, MASKS) if part.series.shape[1] == LEGS else (_many, CAPS)
-            lanes = (np.float32(0),) * (t.width // VECTOR)
-            epsilon = np.float32(tolerance(part.series.shape[1]))
+            epsilon, lanes = _constants(part.series.shape[1], t.width)
             held = (part.units, part.shorts, part.naked, part.gross)
             table = (t.gain, t.four, t.doubt, t.shock, t.parameters, caps)
             kernel(part.series, part.lots, part.first, part.under, *held, *table, epsilon, lanes, out)
         return out
+
+
+@cache
+def _constants(slots: int, width: int) -> tuple[np.float32, tuple[np.float32, ...]]:
+    return np.float32(tolerance(slots)), (np.float32(0),) * (width // VECTOR)
 
 
 @compiled

@@ -7,7 +7,7 @@ Compiling takes seconds where nothing is kept on disk, and loading what is kept 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class Kind(NamedTuple):
     """What code is compiled for."""
 
     slots: int
-    series: np.dtype[Any]
-    lots: np.dtype[Any]
+    series: str  # ``dtype.char``
+    lots: str
     lanes: int
 
 
@@ -96,11 +96,11 @@ READY: Final = Ready()
 
 
 def _kind(part: Slice, lanes: int) -> Kind:
-    return Kind(part.series.shape[1], part.series.dtype, part.lots.dtype, lanes)
+    return Kind(part.series.shape[1], part.series.dtype.char, part.lots.dtype.char, lanes)
 
 
 def _try(kernel: Kernel, kind: Kind) -> None:
-    blocks = Blocks(kind.slots, kind.lots.type, kind.series.type)
+    blocks = Blocks(kind.slots, np.dtype(kind.lots).type, np.dtype(kind.series).type)
     blocks.take(0)
     kernel.whole(blocks, _nothing(kind.lanes))
 
