@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from keeper.core.items import Item, Room
 from keeper.core.scanner import DUTIES, UNPAID, UPKEEP
-from keeper.core.selection import Item, Room, Selected, select
+from keeper.core.selection import Selected, select
 from keeper.core.table import Table, gas_limit
 from keeper.model import Action, Call, Decision, Kind, Moment, Opportunity, Reason, Skip, TxIntent, Wait
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
+from keeper.core.items import Item, Room, Worst
 from keeper.core.scanner import later
-from keeper.core.selection import Item, Room, Worst
 from keeper.errors import AdapterFault
 from keeper.model import Capital, Moment, Needs, Opportunity, Wait
 from keeper.ports import Adapter, View

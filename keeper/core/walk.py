@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from keeper.core.recreate import Floats
+from keeper.core.climb import SLACK, Floats
+from keeper.core.items import Scaled
 
 Options = list[tuple[float, int]]
-SLACK: Final = 1e-12  # relative; float64 sums of a thousand terms are better than this
 
 
 class Search(Protocol):
-    """What is known when it begins. All rows and the margin scaled to one, as in ``selection``."""
+    """What is known when it begins."""
 
-    a: Floats  # (n, R)
-    losses: Floats  # (U, S, n)
-    base: Floats  # (U, S)
-    margin: bool
+    items: Scaled
     best_value: float
 
     def choices(self) -> tuple[float, list[Options]]: ...
@@ -45,7 +42,7 @@ class Walk:
         self.nodes, self.limit = 0, limit
 
     def run(self) -> bool:
-        s = self.search
+        s = self.search.items
         return self._visit(0, 0.0, np.full(s.a.shape[1], 1 + SLACK), s.base, [])
 
     def _open(self, lost: float) -> bool:
@@ -72,11 +69,11 @@ class Walk:
 
     def _with(self, item: int, left: Floats, total: Floats) -> tuple[Floats, Floats] | None:
         """(room left, losses) with one more, or None when it does not fit."""
-        s = self.search
+        s = self.search.items
         left = left - s.a[item]
         if left.min(initial=0.0) < 0:
             return None
-        if s.margin:
+        if s.base.size:
             total = total + s.losses[:, :, item]
             if np.maximum(total.max(axis=1), 0.0).sum() > 1 + SLACK:
                 return None

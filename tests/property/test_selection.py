@@ -15,7 +15,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from keeper.core.selection import EXACT, Item, Room, select
+from keeper.core.items import Item, Room
+from keeper.core.selection import EXACT, select
 from tests.worlds.sets import instance, optimum
 
 SEED = int(os.environ.get("KEEPER_SETS_SEED", "700000"))

@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from keeper.core.selection import Item, Room, Worst
+from keeper.core.items import Item, Room, Worst
 from keeper.units import WAD
 
 SCENARIOS = 16
