@@ -28,6 +28,7 @@ GROWTH: Final = 4  # of that, when all of them fit
 OFTEN: Final = 3  # items after which the margin is looked at again for those that no longer fit
 PLACES: Final = 18  # in a set, from which an item may go: those least worth what they use
 HALVED: Final = 4  # steps after which only the better half goes on
+NEW: Final = 4  # scenarios that a pool learns of
 LAST: Final = 4  # sets that always do
 
 
@@ -50,9 +51,11 @@ class Pool:
         self.reduced = self.v - self.rows @ self.mu
         self.few = _rounded_down(self.rows[:-1].T)  # (R, n)
         self.few_losses = _rounded_down(self.losses.transpose(1, 2, 0))  # (U, S, n + 1)
-        self.mates = np.append(np.unique(self.group, return_inverse=True)[1], -1).astype(np.int16)  # (n + 1,)
+        self.mates = np.append(np.unique(self.group, return_inverse=True)[1], -1).astype(
+            np.int16 if self.n < BIG else np.int64
+        )
         self.alone = self.n == 0 or int(self.mates.max()) + 1 == self.n
-        self.rank = np.arange(self.n, 0, -1).astype(np.uint8 if self.n < 256 else np.uint16)
+        self.rank = np.arange(self.n, 0, -1).astype(np.min_scalar_type(self.n))
 
     def values(self, sets: Sets) -> Floats:
         return np.asarray(sets @ self.v[:-1])
@@ -77,7 +80,7 @@ class Pool:
                 shut |= own[:, :n] > spare[:, None]
             item = np.where(shut, np.float32(-1), keys).argmax(axis=1)
             item[shut[every, item]] = n
-            if item.min() == n:
+            if (item == n).all():
                 return state
             done = state.exchange(None, item)
             shut[every, np.minimum(item, n - 1)] = True
@@ -235,7 +238,7 @@ class State:
         if pool.margin:
             room = within(total)
             for t in np.flatnonzero(fine & ~room)[:1]:
-                if (cut := scenarios(total[t])) not in pool.cuts:
+                if len(pool.cuts) < NEW and (cut := scenarios(total[t])) not in pool.cuts:
                     pool.cuts.append(cut)
             fine &= room
         if not fine.all():

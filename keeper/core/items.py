@@ -96,7 +96,7 @@ class Scaled:
         same = (whole[order[1:]] == whole[order[:-1]]).all(axis=1) & single[order[1:]] & single[order[:-1]]
         begins = np.flatnonzero(np.append(True, ~same))
         nth = np.arange(n) - np.repeat(begins, np.diff(np.append(begins, n)))
-        spare[order] = nth * self.a[order].max(axis=1, initial=0.0) > 1 + SLACK
+        spare[order] = (nth + 1) * self.a[order].max(axis=1, initial=0.0) > 1 + SLACK
         return spare
 
     def keep(self, places: Ints) -> None:

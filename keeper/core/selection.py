@@ -29,14 +29,13 @@ from keeper.core.walk import Walk, from_best
 
 EXACT: Final = 16  # items up to which the enumeration has no limit
 ENOUGH: Final = 0.004  # relative gap at which the search ends
-NEAR: Final = 0.008
-FAR: Final = 0.015
+NEAR: Final = 0.009  # and at which good sets are not tried again
+FAR: Final = 0.02  # and not a second time
 NODES: Final = 250  # steps of the enumeration for larger sets
 PROVABLE: Final = 40  # items above which so few steps prove nothing
 FIRST: Final = 30  # steps of the dual before anything is known
 ROUNDS: Final = (20, 20, 20, 20, 20, 20)  # and each time that the binding scenarios are looked for again
 CORE: Final = 96  # items that the search looks at
-OTHERS: Final = 16  # of those, how many are of all sizes
 BINDING: Final = 12  # scenarios that stand for the margin there
 NARROW: Final = 8  # sets side by side before prices are good
 WIDE: Final = 24  # and then
@@ -189,17 +188,12 @@ class _Search:
         return np.asarray(chosen[core])
 
     def _pool(self, lost: Floats | None = None) -> tuple[Ints, Pool]:
-        """All, or the core: the best set, those that give away least and a few of all sizes, however poor they look."""
+        """All, or the core: the best set and those that give away least."""
         s, dual = self.items, self.dual
         core = np.arange(len(s.v))
         if lost is not None:
             by = np.argsort(np.where(self._chosen(core), -1.0, lost), kind="stable")
-            size = max(CORE, 2 * len(self.best)) - OTHERS
-            core, rest = by[:size], by[size:]
-            if len(rest) > OTHERS:
-                spread = np.linspace(0, len(rest) - 1, OTHERS).astype(np.int64)
-                rest = rest[np.argsort(-s.v[rest], kind="stable")][spread]
-            core = np.concatenate([core, rest])
+            core = by[: max(CORE, len(self.best) + CORE // 2)]
         core = core[np.argsort(-s.v[core], kind="stable")]
         cuts = dual.plain + np.argsort(-dual.mu[dual.plain :], kind="stable")[:BINDING]
         cuts = np.sort(cuts[(dual.mu[cuts] > 0) | (not dual.mu.any())])

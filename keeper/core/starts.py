@@ -17,7 +17,7 @@ SPREAD: Final = 0.4, 2.5  # from how much to how much of the price that the dual
 UPSET: Final = 3  # good sets that get one more item
 MORE: Final = 5  # items that each of them gets
 PAIRED: Final = 4  # good sets of which any two are combined
-FIRST: Final = 1e3  # more than any value per use that matters
+FIRST: Final = 2.0  # more than any value per use on that scale
 SILVER: Final = 0.4142135623730951
 GOLDEN: Final = 0.6180339887498949
 
@@ -29,8 +29,9 @@ def elsewhere(pool: Pool, part: int, sets: int) -> Floats:
 
 
 def _per_use(pool: Pool, prices: Floats) -> Floats:
-    """(T, n) at prices (T, R)."""
-    return np.asarray(pool.v[:-1] / (prices @ pool.rows[:-1, : len(pool.mu)].T + 1e-9))
+    """(T, n) at prices (T, R), on a scale of one."""
+    found = pool.v[:-1] / (prices @ pool.rows[:-1, : len(pool.mu)].T + 1e-9)
+    return np.asarray(found / found.max(axis=1, keepdims=True))
 
 
 def large(orders: Floats, best: Bools, first: int, most: int) -> Floats:

@@ -36,9 +36,11 @@ def test_the_set_is_within_one_per_cent_of_the_optimum(batch: int) -> None:
         assert found.bound >= best * (1 - 1e-6), seed
 
 
-@pytest.mark.parametrize("seed", (SEED, SEED + 1, SEED + 2, 7017, 7093))
+TRAPS = (7017, 7093, 50239, 50362)  # sets that hardly any exchange betters, more than one per cent below the best
+
+
+@pytest.mark.parametrize("seed", (*range(SEED, SEED + 12), *TRAPS))
 def test_a_thousand_are_within_one_per_cent(seed: int) -> None:
-    """The last two are traps: sets that no exchange of two betters, more than one per cent below the best."""
     items, room = instance(seed, 1_000)
     assert select(items, room).value >= optimum(items, room) * 0.99
 
@@ -64,8 +66,22 @@ SHAPES: dict[str, Shape] = {
     ),
     "three of one another": lambda items, room, dice: ([replace(i, group=k // 3) for k, i in enumerate(items)], room),
     "all of one group": lambda items, room, dice: ([replace(i, group=0) for i in items], room),
+    "of eight kinds": lambda items, room, dice: (
+        [replace(dice.choice(items[:8]), group=k) for k in range(len(items))],
+        room,
+    ),
     "value by size": lambda items, room, dice: ([replace(i, value=i.uses[2] + 1) for i in items], room),
+    "a few of all the cash": lambda items, room, dice: (
+        [_larger(i, dice.randrange(3, 8), room) if dice.random() < 0.05 else i for i in items],
+        room,
+    ),
 }
+
+
+def _larger(item: Item, times: int, room: Room) -> Item:
+    gas, slot, cash = item.uses
+    losses = tuple(tuple(times * loss for loss in row) for row in item.losses)
+    return replace(item, value=times * item.value, uses=(gas, slot, min(times * cash, room.rows[2])), losses=losses)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -79,6 +95,15 @@ def test_nor_do_awkward_shapes_cost_more_than_one_per_cent(shape: str) -> None:
         assert len({item.group for item in chosen}) == len(chosen)
         assert found.value >= best * 0.99, size
         assert found.bound >= best * (1 - 1e-6), size
+
+
+@pytest.mark.parametrize("seed", (SEED, 50_000, 50_010))
+def test_copies_do_not_crowd_out_the_rest(seed: int) -> None:
+    dice = Random(seed)
+    items, room = instance(seed, 1_000)
+    kinds = [dice.choice(items) for _ in range(8)]
+    items = [replace(dice.choice(kinds), group=k) for k in range(1_000)]
+    assert select(items, room).value >= optimum(items, room) * 0.99
 
 
 amounts = st.integers(0, 30)
