@@ -210,10 +210,11 @@ class Stored(Audited, Protocol):
     """An adapter whose accounts can be read at a block, in place of following every change since the first.
 
     Until they are, ``outline`` is fetched, which is all but what changes accounts only, and absorbed without them. A
-    log of the ``roster`` names an account. ``fill`` puts accounts into columns that have none of them, as the chain has
-    them at the last block of the view.
+    log of the ``roster`` names an account. ``fill`` puts different accounts into columns, as the chain has them at the
+    last block of the view; these are not the view's until all are in.
     """
 
+    def columns(self) -> Columns: ...
     def outline(self, view: View) -> Interests: ...
     def roster(self) -> LogFilter: ...
     def named(self, log: Log) -> Key: ...

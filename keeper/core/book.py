@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from keeper.errors import Broken
 from keeper.model import BlockBatch, BlockRef, Delta, Fact, Key, Log, Read, Told
-from keeper.ports import Adapter, Bulk
+from keeper.ports import Adapter, Bulk, Columns
 
 DEPTH = 256  # blocks that can be undone; deeper reorgs need a resync
 
@@ -31,8 +31,7 @@ class Book:
 
     def __init__(self, adapter: Adapter, genesis: BlockRef) -> None:
         self.ref = genesis  # the last block applied
-        self.columns = adapter.columns()
-        self._bulk = cast(Bulk, self.columns)  # of those whose adapter says ``Told``
+        self.take(adapter.columns())
         self._adapter = adapter
         self._records: dict[Key, Any] = {}
         self._kinds: dict[str, set[Key]] = {}
@@ -111,10 +110,9 @@ class Book:
         if self._undo:
             self._undo[-1][1].extend(changes)
 
-    def forget(self) -> None:
-        """All that lies in columns, as if it had never been told."""
-        self.columns = self._adapter.columns()
-        self._bulk = cast(Bulk, self.columns)
+    def take(self, columns: Columns) -> None:
+        """These in place of what was told of accounts; with empty ones it is as if none ever was."""
+        self.columns, self._bulk = columns, cast(Bulk, columns)
 
     def rollback(self, to: BlockRef) -> None:
         """Undo blocks until ``to`` is the last one. Raises Broken, and undoes nothing, when it is none of those."""

@@ -19,7 +19,6 @@ from keeper.model import (
     HealthReport,
     Interests,
     Key,
-    Log,
     Moment,
     Opportunity,
     Reading,
@@ -27,14 +26,13 @@ from keeper.model import (
     Record,
     Skip,
 )
-from keeper.ports import Adapter, Ahead, Audited, Stored, Strategy, Timely, View
+from keeper.ports import Adapter, Ahead, Audited, Columns, Stored, Strategy, Timely, View
 
 RETRY: Final = 20  # blocks after which a protocol whose adapter failed is tried again
 AUDITED: Final = 32  # accounts that are read again at each head
 EXPECTED: Final = 16  # accounts that are looked at first when an update comes
 SHOWN: Final = 5  # of accounts that cannot be valued, and of what is missing
 TO_A_CALL: Final = 500  # accounts, when all are
-AT_START: Final = 1_000  # accounts to a call; a node that refuses so many is asked for half
 
 
 @dataclass
@@ -96,25 +94,16 @@ class Desk:
             return self.adapter.outline(self.book)
         return self.book.interests
 
-    def readings(self, roster: Iterable[Log]) -> Iterator[Reading]:
-        """All accounts that these logs name."""
-        if isinstance(self.adapter, Stored):
-            keys = list(dict.fromkeys(map(self.adapter.named, roster)))
-            yield from (self.adapter.reading(keys[at : at + AT_START]) for at in range(0, len(keys), AT_START))
-
-    def fill(self, told: Iterable[tuple[Reading, bytes]]) -> None:
+    def fill(self, columns: Columns) -> None:
         """Take the accounts as they were read at the last block."""
-        assert isinstance(self.adapter, Stored)
-        self.book.forget()
-        for reading, answer in told:
-            self.adapter.fill(self.book, self.book.columns, reading, answer)
+        self.book.take(columns)
         self.missing, self.filled = False, self.book.ref.number
 
     def rollback(self, to: BlockRef) -> None:
         """Below the block at which accounts were read, they must be read again."""
         self.book.rollback(to)
         if self.filled is not None and to.number < self.filled:
-            self.book.forget()
+            self.book.take(self.adapter.columns())
             self.missing, self.filled = True, None
 
     def amend(self, reading: Reading, answer: bytes) -> list[Key]:

@@ -59,7 +59,7 @@ from keeper.model import (
     TxState,
     Wait,
 )
-from keeper.ports import Adapter, Strategy, View
+from keeper.ports import Adapter, Columns, Strategy, View
 
 T = TypeVar("T")
 Plan = tuple[Decision, TxIntent | None]
@@ -145,10 +145,10 @@ class Kernel:
         self.ref = to
         yield Record(to.number, "block.rolled_back", {"hash": to.hash})
 
-    def fill(self, desk: Desk, told: Iterable[tuple[Reading, bytes]]) -> None:
+    def fill(self, desk: Desk, columns: Columns) -> None:
         """The accounts of a protocol, as they were read at the last block."""
         before = desk.holdings()
-        desk.fill(told)
+        desk.fill(columns)
         self.ledger.change(self.ref.number, before, desk.holdings(), "event")
 
     # ── our transactions ──

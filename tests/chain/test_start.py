@@ -44,12 +44,14 @@ async def begun(scene: Scene, step: Callable[[BlockRef], Awaitable[bool]] = noth
             return known(keeper.kernel), [line for line in said if line["event"].startswith("book.")]
 
 
-@pytest.mark.parametrize("depth", [5, 30])
+@pytest.mark.parametrize(("depth", "call", "span"), [(5, 1_000, 2_000), (30, 7, 3)])
 async def test_accounts_read_are_the_accounts_followed(
-    scene: Scene, depth: int, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, depth: int, call: int, span: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = await from_logs(scene, monkeypatch)
     monkeypatch.setattr(filling, "DEPTH", depth)
+    monkeypatch.setattr(filling, "TO_A_CALL", call)
+    monkeypatch.setattr(filling, "SPANS", (span, span))
     found, [line] = await begun(scene)
     assert line["event"] == "book.read"
     assert line["accounts"] >= len(right["columns"]) > 40  # some have nothing left

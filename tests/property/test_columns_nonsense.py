@@ -195,7 +195,7 @@ def test_bits_above_an_underlying_are_no_underlying() -> None:
     """They would run into the number of the account, and give its leg to the next one."""
     [(ids, answer)] = list(herd(5, 30, 6))
     said, columns = bytearray(answer), Columns()
-    said[64] = 1
+    said[32 * (1 + len(ids))] = 1  # of the first leg
     with pytest.raises(AdapterFault, match="of no series"):
         columns.load(Crowd(), ids, bytes(said))
 

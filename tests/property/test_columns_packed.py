@@ -22,18 +22,19 @@ NONE = (0,) * ASSETS
 
 def told(accounts: Iterable[Account], dice: Random) -> bytes:
     """As ``Reader.sol`` would; three assets are listed."""
-    return (ASSETS).to_bytes(32) + b"".join(pack(account, dice) for account in accounts)
+    heads, holdings = zip(*(pack(account, dice) for account in accounts), strict=True)
+    return b"".join((ASSETS.to_bytes(32), *heads, *holdings))
 
 
-def pack(account: Account, dice: Random) -> bytes:
-    """One account, legs in any order."""
+def pack(account: Account, dice: Random) -> tuple[bytes, bytes]:
+    """One account: its head, and what it holds, legs in any order."""
     legs = [leg.series << 128 | leg.size & 2**128 - 1 for leg in account.legs]
     dice.shuffle(legs)
     held = sum(1 << a for a, amount in enumerate(account.collateral) if amount)
     head = bytes([dice.randrange(2), held, len(legs)]) + account.change_id.to_bytes(5)
     head += account.index.to_bytes(8) + account.cash.to_bytes(16, signed=True)
     words = [*legs, *(amount for amount in account.collateral if amount)]
-    return head + b"".join(word.to_bytes(32) for word in words)
+    return head, b"".join(word.to_bytes(32) for word in words)
 
 
 def odd_ones() -> list[Account]:

@@ -142,7 +142,7 @@ def herd(seed: int, count: int, legs: int = 8) -> Iterator[tuple[list[int], byte
         lots += lots == 0
         notional = np.abs(lots).sum(axis=1) * (SPOTS[0] / 1_000)
         cash = notional * (0.1 + np.exp(dice.normal(-0.5, 0.5, n)))
-        yield _ids(dice, n), len(UNITS).to_bytes(32) + _answer(words[at], lots, cash).tobytes()
+        yield _ids(dice, n), len(UNITS).to_bytes(32) + _answer(words[at], lots, cash)
 
 
 def _words(word: int) -> tuple[int, int]:
@@ -154,19 +154,19 @@ def _ids(dice: np.random.Generator, n: int) -> list[int]:
     return [int.from_bytes(raw[20 * i : 20 * i + 20]) for i in range(n)]
 
 
-def _answer(words: np.ndarray, lots: np.ndarray, cash: np.ndarray) -> np.ndarray:
-    """(n, 1 + legs, 4) big-endian words."""
+def _answer(words: np.ndarray, lots: np.ndarray, cash: np.ndarray) -> bytes:
+    """Heads and legs."""
     n, legs = lots.shape
-    out = np.zeros((n, 1 + legs, 4), np.uint64)
+    heads, out = np.zeros((n, 4), np.uint64), np.zeros((n, legs, 4), np.uint64)
     micro = (cash * 1e6).astype(np.uint64)
-    out[:, 0, 0], out[:, 0, 1] = (legs << 40) | 1, WAD
-    out[:, 0, 2], out[:, 0, 3] = _product(micro, 10**12)
-    out[:, 1:, :2] = words
+    heads[:, 0], heads[:, 1] = (legs << 40) | 1, WAD
+    heads[:, 2], heads[:, 3] = _product(micro, 10**12)
+    out[:, :, :2] = words
     high, low = _product(np.abs(lots).astype(np.uint64), 10**15)
     below = lots < 0
-    out[:, 1:, 3] = np.where(below, ~low + np.uint64(1), low)
-    out[:, 1:, 2] = np.where(below, ~high + (low == 0), high)
-    return out.astype(">u8")
+    out[:, :, 3] = np.where(below, ~low + np.uint64(1), low)
+    out[:, :, 2] = np.where(below, ~high + (low == 0), high)
+    return heads.astype(">u8").tobytes() + out.astype(">u8").tobytes()
 
 
 def _product(a: np.ndarray, b: int) -> tuple[np.ndarray, np.ndarray]:

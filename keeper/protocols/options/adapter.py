@@ -145,9 +145,8 @@ class Options:
     # ── is the book right? ──
 
     def reading(self, keys: Sequence[Key]) -> Reading:
-        reader = CONTRACTS["Reader"]
-        data = reader.call("read", [key.id for key in keys])
-        return Reading(self.name, tuple(keys), Call(self.settings.contracts.clearing, data), reader.runtime)
+        data = packed.question([key.id for key in keys])
+        return Reading(self.name, tuple(keys), Call(self.settings.contracts.clearing, data), packed.READER.runtime)
 
     def reread(self, view: View, reading: Reading, answer: bytes) -> Iterable[Delta]:
         clearing = State(view).clearing()

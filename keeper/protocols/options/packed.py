@@ -1,25 +1,33 @@
 """Many accounts in one answer: the words of ``Reader.sol``, as they lie in storage.
 
-once     number of assets listed
-account  8 unused | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
-legs     one word each, see ``Leg.sol``
-assets   one word each of those held, native units
+once       number of assets listed
+heads      8 unused | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
+holdings   account by account: its legs, one word each, see ``Leg.sol``; then the assets held, native units
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from keeper.errors import AdapterFault
-from keeper.protocols.options.plain import Ints
-from keeper.protocols.options.raw import Raw, Words, words_of
+from keeper.protocols import words as abi
+from keeper.protocols.abi import load
+from keeper.protocols.options.raw import Raw, words_of
 from keeper.protocols.options.records import Account, Clearing
 from keeper.protocols.options.risk import cash_of
 from keeper.units import WAD
 
 MOST: Final = 8  # assets
+READER: Final = load("keeper.protocols.options")["Reader"]
+READ: Final = READER.functions["read"].selector
+
+
+def question(accounts: Sequence[int]) -> bytes:
+    """Call data of ``Reader.read``."""
+    return READ + abi.pack(abi.WORD, len(accounts)) + b"".join([account.to_bytes(abi.WORD) for account in accounts])
 
 
 def of_storage(data: bytes, count: int) -> Raw:
@@ -28,31 +36,18 @@ def of_storage(data: bytes, count: int) -> Raw:
     listed = int(words[0, 3]) if len(words) else MOST + 1
     if listed > MOST:
         raise AdapterFault("the packed reader's answer is none")
-    heads = _heads(words, count)
-    head = words[heads]
+    head = words[1 : 1 + count]
     top, slots = head[:, 0], np.arange(listed)
     legs = (top >> np.uint64(40) & np.uint64(0xFF)).view(np.int64)
     held = (top >> np.uint64(48)).view(np.int64)[:, None] >> slots & 1  # (N, A)
-    amounts = np.where(held, (heads + legs)[:, None] + np.cumsum(held, axis=1), -1)
+    sizes = legs + np.bitwise_count(top >> np.uint64(48) & np.uint64(0xFF))
+    first, end = 1 + count + np.cumsum(sizes) - sizes, 1 + count + int(sizes.sum())
+    if len(head) != count or end != len(words):
+        raise AdapterFault(f"of {count} accounts the packed reader told {len(head)}, in {end} of {len(words)} words")
+    amounts = np.where(held, (first + legs - 1)[:, None] + np.cumsum(held, axis=1), -1)
     index = np.where(head[:, 1], head[:, 1], np.uint64(WAD))
-    return Raw(
-        words, heads, top & np.uint64(2**40 - 1), index, heads + 1, legs, amounts, np.full(count, listed, np.int64)
-    )
-
-
-def _heads(words: Words, count: int) -> Ints:
-    """Where each account begins."""
-    lengths, held = (words[:, 0] >> np.uint64(bit) & np.uint64(0xFF) for bit in (40, 48))
-    sizes = (1 + (lengths + np.bitwise_count(held)).view(np.int64)).tolist()
-    heads, at = list[int](), 1
-    while at < len(sizes):
-        heads.append(at)
-        at += sizes[at]
-    if len(heads) != count or at != max(1, len(words)):
-        raise AdapterFault(
-            f"the packed reader told of {len(heads)} accounts in {at} words, not {count} in {len(words)}"
-        )
-    return np.array(heads, np.int64)
+    change, assets = top & np.uint64(2**40 - 1), np.full(count, listed, np.int64)
+    return Raw(words, np.arange(1, 1 + count), change, index, first, legs, amounts, assets)
 
 
 def accounts(data: bytes, count: int) -> list[Account]:

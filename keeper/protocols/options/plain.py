@@ -46,7 +46,7 @@ class Plain(NamedTuple):
     @property
     def secured(self) -> list[int]:
         """Who has collateral."""
-        return [i for i, amounts in enumerate(self.pledged.tolist()) if amounts is not None]
+        return np.flatnonzero(self.pledged.astype(np.bool_)).tolist()
 
     def sorted(self) -> Plain:
         """The same, legs in order."""

@@ -78,12 +78,13 @@ class Raw(NamedTuple):
 
     def _pledged(self) -> NDArray[np.object_]:
         found = np.full(len(self.cash), None, np.object_)
-        told = self.words[self.amounts]
-        there = (self.amounts >= 0) & told.any(axis=2)
-        rows = np.flatnonzero(there.any(axis=1))
+        whose, asset = np.nonzero(self.amounts >= 0)
+        told = self.words[self.amounts[whose, asset]]
+        some = told.any(axis=1)
+        rows, at = np.unique(whose[some], return_inverse=True)
         amounts = np.zeros((len(rows), self.amounts.shape[1]), np.object_)
-        amounts[there[rows]] = [
-            a << 192 | b << 128 | c << 64 | d if a or b or c else d for a, b, c, d in told[there].tolist()
+        amounts[at, asset[some]] = [
+            a << 192 | b << 128 | c << 64 | d if a or b or c else d for a, b, c, d in told[some].tolist()
         ]
         for i, count, held in zip(rows.tolist(), self.assets[rows].tolist(), amounts.tolist(), strict=True):
             found[i] = tuple(held[:count])

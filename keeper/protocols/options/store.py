@@ -23,6 +23,7 @@ HUGE: Final = 1e12  # lots
 TOO_MUCH: Final = int(HUGE) * LOT
 MOST: Final = LONGEST * LOT
 CARE: Final = 2**20  # cash in float32, and ten sums with it, are off by less than this part of it
+SUBS: Final = 2**160  # sub-accounts from here on
 GONE: Final = Account(0, (), (), -1)
 
 
@@ -179,7 +180,7 @@ class Store:
 
     def take(self, accounts: Sequence[int]) -> Ints:
         """The rows of accounts, new ones for those that were never seen."""
-        keys = [_key(account) for account in accounts]
+        keys = [account.to_bytes(20 if account < SUBS else 32) for account in accounts]  # ``_key``, in place
         new = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if new:
             start = len(self)
@@ -230,8 +231,8 @@ class Store:
         self._assets[rows], self._era[rows] = many.assets, self._numbers(many.loss)
         share = float(self.loss) / many.loss.astype(np.float64)
         self.cash[rows] = _careful(_share(_dollars(many.high, many.low), share))
-        for i in many.secured:
-            self.pledged[int(rows[i])] = many.pledged[i]
+        secured = many.secured
+        self.pledged.update(zip(rows[secured].tolist(), many.pledged[secured].tolist(), strict=True))
         segments = many.segments(counted)
         short = np.flatnonzero(segments.length <= WIDTHS[0])
         chosen = short[np.unique(segments.owner[short], return_index=True)[1]]  # the first that fits into a first block
@@ -246,6 +247,8 @@ class Store:
 
     def _lay_beyond(self, rows: Ints, many: Plain, segments: Segments, series: Ints) -> None:
         for blocks, fits in ((self.more, segments.length <= WIDTHS[0]), (self.long, segments.length > WIDTHS[0])):
+            if not fits.any():
+                continue
             these = segments.where(fits)
             whose = rows[these.owner].tolist()
             at = [blocks.take(row) for row in whose]
@@ -334,7 +337,7 @@ class Store:
 
 def _key(account: int) -> bytes:
     """20 bytes for the first account of an owner, 32 for its sub-accounts."""
-    return account.to_bytes(20 if account >> 160 == 0 else 32)
+    return account.to_bytes(20 if account < SUBS else 32)
 
 
 def _judge(account: int, record: Account) -> None:

@@ -8,58 +8,56 @@ import {Accounts} from "./Accounts.sol";
 /// code in the place of `Clearing`'s for the length of one `eth_call` (its state override), and `Clearing`'s slots
 /// are read without a call, an ABI or a copy in between.
 ///
-///     once     number of assets listed
-///     account  8 unused | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
-///     legs     one word each, see `Leg.sol`, in no particular order
-///     assets   one word each of those held, native units
+///     once       number of assets listed
+///     heads      a word for each account, see `Accounts.Account`; the upper 8 bits are unused
+///                8 unused | uint8 assets held, a bit each | uint8 legs | uint40 change id | uint64 index | int128 cash
+///     holdings   account by account: a word for each leg, see `Leg.sol`, in no particular order; then one for each
+///                asset held, native units
 contract Reader is Accounts {
-    /// @notice The accounts, one after the other, without any ABI head.
+    /// @notice The accounts, without any ABI head.
+    /// @dev Memory is all its own, as it returns from here: below 0x80 lies what slots are hashed from.
     function read(uint256[] calldata wanted) external view {
-        uint256 start;
-        assembly ("memory-safe") {
-            start := mload(0x40)
-        }
-        uint256 at = _write(start, assetCount);
-        for (uint256 i; i < wanted.length; ++i) {
-            at = _one(wanted[i], at);
-        }
-        assembly ("memory-safe") {
-            return(start, sub(at, start))
-        }
-    }
-
-    /// @dev Write one account at `at`; returns where it ends.
-    function _one(uint256 account, uint256 at) internal view returns (uint256) {
-        Account storage a = accounts[account];
-        uint256 head;
+        uint256 listed = assetCount;
         assembly {
-            head := sload(a.slot)
-        }
-        at = _write(at, head);
-        uint256 count = uint8(head >> LEGS_BIT);
-        if (count != 0) {
-            uint256[MAX_LEGS] storage from = legs[account];
-            assembly {
-                let end := add(from.slot, count)
-                for { let slot := from.slot } lt(slot, end) { slot := add(slot, 1) } {
-                    mstore(at, sload(slot))
-                    at := add(at, 32)
+            mstore(0x20, accounts.slot)
+            mstore(0x60, legs.slot)
+            mstore(0x80, listed)
+            let head := 0xa0
+            let at := add(head, shl(5, wanted.length))
+            let from := wanted.offset
+            for { let end := at } lt(head, end) { head := add(head, 32) } {
+                let account := calldataload(from)
+                from := add(from, 32)
+                mstore(0x00, account)
+                let word := sload(keccak256(0x00, 0x40))
+                mstore(head, word)
+                let count := byte(2, word)
+                if count {
+                    mstore(0x40, account)
+                    let slot := keccak256(0x40, 0x40)
+                    let last := add(at, shl(5, count))
+                    for {} lt(at, last) { at := add(at, 32) } {
+                        mstore(at, sload(slot))
+                        slot := add(slot, 1)
+                    }
+                }
+                let held := byte(1, word)
+                if held {
+                    mstore(0x40, account)
+                    mstore(0x60, collateral.slot)
+                    mstore(0x60, keccak256(0x40, 0x40))
+                    for { let asset := 0 } held { asset := add(asset, 1) } {
+                        if and(held, 1) {
+                            mstore(0x40, asset)
+                            mstore(at, sload(keccak256(0x40, 0x40)))
+                            at := add(at, 32)
+                        }
+                        held := shr(1, held)
+                    }
+                    mstore(0x60, legs.slot)
                 }
             }
+            return(0x80, sub(at, 0x80))
         }
-        uint256 held = uint8(head >> ASSETS_BIT);
-        if (held == 0) return at;
-        mapping(uint256 => uint256) storage amounts = collateral[account];
-        for (uint256 asset; held != 0; (++asset, held >>= 1)) {
-            if (held & 1 != 0) at = _write(at, amounts[asset]);
-        }
-        return at;
-    }
-
-    function _write(uint256 at, uint256 word) internal pure returns (uint256) {
-        assembly {
-            mstore(at, word)
-        }
-        return at + 32;
     }
 }
