@@ -96,8 +96,9 @@ class Attempts:
 
     def forget(self, block: int, below: int) -> None:
         """At ``block``: what has rested enough, and what was mined below ``below``."""
-        self._resting = {o: until for o, until in self._resting.items() if until >= block}
-        self._failed = {o: blocks for o, blocks in self._failed.items() if blocks[-1] >= block - MEMORY}
+        if self._failed:  # else nothing rests
+            self._resting = {o: until for o, until in self._resting.items() if until >= block}
+            self._failed = {o: blocks for o, blocks in self._failed.items() if blocks[-1] >= block - MEMORY}
         self._open = {i: a for i, a in self._open.items() if a.mined is None or a.mined >= below}
 
 

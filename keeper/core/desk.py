@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Final
 
@@ -50,6 +51,11 @@ class Desk:
     missing: bool = False  # its accounts are to be read from the chain, and are not followed until then
     filled: int | None = None  # block at which they were read
     coming: frozenset[Key] = frozenset()  # whom the next publications will condemn, as far as that can be known
+
+    @cached_property
+    def foretold(self) -> Ahead | None:
+        """The adapter, where it says what comes next; to ask what it can do takes longer than to remember."""
+        return self.adapter if isinstance(self.adapter, Ahead) else None
 
     @property
     def name(self) -> str:
@@ -168,25 +174,27 @@ def tentative(desks: Sequence[Desk], batch: BlockBatch) -> Iterator[bool]:
 
 def coming(desk: Desk, at: Moment) -> tuple[View, list[HealthReport]]:
     """The market after the publications that are due, and a few whom they will condemn and who are well now."""
-    adapter = desk.adapter
-    view = after(adapter, desk.book, adapter.expected(desk.book, at), at) if isinstance(adapter, Ahead) else None
+    adapter, ahead = desk.adapter, desk.foretold
+    view = after(adapter, desk.book, ahead.expected(desk.book, at), at) if ahead is not None else None
     if view is None:
         return desk.book, []
     reports = (r for r in health.condemned(adapter, desk.book, at, view) if r.key.id not in desk.unhealthy)
     return view, list(islice(reports, EXPECTED))
 
 
-def against(adapter: Adapter, view: View, reports: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
+def against(desk: Desk, view: View, reports: Sequence[HealthReport], at: Moment) -> Iterable[Opportunity]:
     """What can be done to these accounts because they are unhealthy."""
-    if isinstance(adapter, Ahead):
-        return adapter.against(view, reports, at)
+    if desk.foretold is not None:
+        return desk.foretold.against(view, reports, at)
     keys = {report.key for report in reports}
-    return (o for o in adapter.opportunities(view, reports, at) if o.key in keys)
+    return (o for o in desk.adapter.opportunities(view, reports, at) if o.key in keys)
 
 
 def decide(strategies: Sequence[Strategy], o: Opportunity) -> Decision:
     """The first strategy whose business it is; a refusal that the adapter knows of comes before any."""
     if o.refusal is not None:
         return Skip(o, o.refusal)
-    answers = (strategy.decide(o) for strategy in strategies)
-    return next((answer for answer in answers if answer is not None), Skip(o, Reason.ACCOUNT_IGNORED))
+    for strategy in strategies:
+        if (answer := strategy.decide(o)) is not None:
+            return answer
+    return Skip(o, Reason.ACCOUNT_IGNORED)

@@ -248,7 +248,7 @@ class Kernel:
         return [*effects, Prepare(self._expected.intents)] if changed else effects
 
     def _against(self, desk: Desk, view: View, reports: Sequence[HealthReport], at: Moment) -> Look:
-        wanted = self._wanted(desk, against(desk.adapter, view, reports, at)) if reports else []
+        wanted = self._wanted(desk, against(desk, view, reports, at)) if reports else []
         return Look(desk, view, reports, wanted)
 
     def first(self) -> list[Effect]:

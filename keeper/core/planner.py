@@ -99,7 +99,7 @@ class _Plan:
                 able.append(o)
             else:
                 self.refused[o.id] = why
-        if not able:
+        if not able or (len(able) == 1 and not waiting and self._single(able[0])):
             return
         gas = self.limits.block_gas - sum(map(gas_limit, self.chosen))
         room = self.table.room(self.chosen, gas, self.limits.max_inflight - len(self.chosen))
@@ -115,6 +115,13 @@ class _Plan:
         for o, item in zip(able, items, strict=True):
             if o.id not in self.taken:
                 self.prices[o.id] = _displaced(item, room, found)
+
+    def _single(self, o: Opportunity) -> bool:
+        """Take what has nothing to be chosen against, where that is right whatever the linear picture says of it."""
+        fits = o.expected > 0 and self._too_much([o]) is None and self.table.affordable(self.chosen, [o])
+        if fits:
+            self._take([o])
+        return fits
 
     def _waits(self, item: Item, kept: Sequence[Item]) -> Reason | None:
         """Why one that would fit beside the others is left out: for what comes later on it, or for other bids."""

@@ -76,8 +76,9 @@ class Table:
         return replace(item, value=later(d.opportunity, d.until), uses=(0, 0, *item.uses[OWN:]))
 
     def _taken(self, o: Opportunity) -> dict[Hashable, int]:
-        places = _places(o.protocol, self._capital[o.protocol])
-        return dict(zip(places, o.needs.tokens, strict=False))  # () takes none
+        if not o.needs.tokens:
+            return {}
+        return dict(zip(_places(o.protocol, self._capital[o.protocol]), o.needs.tokens, strict=False))
 
     # ── all of them ──
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from random import Random
 from typing import Any, cast
+
+import pytest
 
 from keeper.core.attempts import Attempts
 from keeper.core.planner import Limits, choose
@@ -242,3 +245,30 @@ def test_a_rollback_takes_failures_back() -> None:
     attempts.rollback(15)
     attempts.forget(14, 0)
     assert attempts.resting == frozenset()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_one_alone_is_judged_as_it_would_be_among_others(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the linear picture, or without it where there is nothing to choose."""
+    dice, verdicts = Random(seed), set[str]()
+    for _ in range(40):
+        one = made(
+            1,
+            dice.choice((-1, 0, 1, 5, 50)),
+            margin=dice.choice((0, 40, 90, 200)),
+            truly=dice.choice((0, 40, 90, 200)),
+            tokens=dice.choice(((), (5,), (50,))),
+            kind=dice.choice((Kind.LIQUIDATE, Kind.BID, Kind.HEDGE)),
+            chance=wad(dice.choice((0, 1))),
+        )
+        busy = [
+            made(n, 10, margin=dice.choice((0, 60)), tokens=(20,)) for n in dice.sample(range(1, 9), dice.randrange(3))
+        ]
+        limits = Limits(max_inflight=dice.choice((1, 2, 16)), block_gas=dice.choice((10**6, 25 * 10**6)), min_profit=0)
+        house = House(wad(100), (dice.choice((30, 70)),), strict=dice.random() < 0.2)
+        found = done(act(one), house, limits, busy)
+        with monkeypatch.context() as patched:
+            patched.setattr("keeper.core.planner._Plan._single", lambda *_: False)
+            assert done(act(one), house, limits, busy) == found
+        verdicts.add(str(found[0]))
+    assert len(verdicts) >= 4

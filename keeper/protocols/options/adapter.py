@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 from keeper.model import (
@@ -310,19 +310,27 @@ class Options:
         return REVERTS.get(_error(reason(revert)), Reason.REVERTED_OTHER)
 
     def holdings(self, view: View) -> Mapping[str, Holding]:
-        state, s, c = State(view), self.settings, self.settings.contracts
-        held = {
-            f"desk {asset}": Holding(state.balance(asset), Call(token, _encode("Token", "balanceOf", s.desk)))
-            for asset, token in enumerate(c.tokens)
-        }
-        account = state.account(s.account)
-        cash = Call(c.clearing, _encode("Clearing", "accountOf", s.account))
+        state, tokens, cash, collateral = State(view), *self._proofs
+        account = state.account(self.settings.account)
+        held = {f"desk {asset}": Holding(state.balance(asset), proof) for asset, proof in enumerate(tokens)}
         held["account cash"] = Holding(cash_of(account, state.clearing()) if account else 0, cash)
         for asset, amount in enumerate(account.collateral if account else ()):
             if asset:
-                proof = Call(c.clearing, _encode("Clearing", "collateralOf", s.account, asset))
-                held[f"account {asset}"] = Holding(amount, proof)
+                held[f"account {asset}"] = Holding(amount, collateral(asset))
         return held
+
+    @cached_property
+    def _proofs(self) -> tuple[Sequence[Call], Call, Callable[[int], Call]]:
+        """What must return the same as our holdings: of the desk's tokens, of the account's cash and collateral. They
+        are asked for twice a block, and are always the same."""
+        s, c = self.settings, self.settings.contracts
+        tokens = [Call(token, _encode("Token", "balanceOf", s.desk)) for token in c.tokens]
+
+        @cache
+        def collateral(asset: int) -> Call:
+            return Call(c.clearing, _encode("Clearing", "collateralOf", s.account, asset))
+
+        return tokens, Call(c.clearing, _encode("Clearing", "accountOf", s.account)), collateral
 
     def describe(self, view: View, key: Key, at: Moment) -> Sequence[tuple[str, str]]:
         return describe(view, key.id, at)
