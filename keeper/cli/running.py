@@ -19,24 +19,28 @@ from keeper.model import Effect, Turn
 from keeper.settings import Settings
 
 T = TypeVar("T")
+ALL_AFTER = 1_000  # turns after which all that came since the first is looked at
 BUSY = 0.5  # seconds that a signal waits for a loop that thinks
 log = structlog.get_logger("keeper")
 
 
 class Calm:
     """Implements ``ports.Watcher``. From the first turn on, the garbage collector leaves alone what was loaded until
-    then: a look at all of it, libraries included, would hold a block up for a tenth of a second."""
+    then: a look at all of it, libraries included, would hold a block up for a tenth of a second. What a turn has left
+    is looked at behind it, and not in the middle of one that follows."""
 
     def __init__(self) -> None:
-        self._calm = False
+        self._turns = 0
 
     def effect(self, effect: Effect) -> None: ...
 
     def turn(self, turn: Turn) -> None:
-        if not self._calm:
-            self._calm = True
+        self._turns += 1
+        if self._turns == 1:
             gc.collect()
             gc.freeze()
+        else:
+            gc.collect(1 if self._turns % ALL_AFTER else 2)
 
 
 def until_done(work: Coroutine[Any, Any, T]) -> T:

@@ -140,7 +140,9 @@ class Market:
             raise LookupError(f"underlying {underlying} has no smile for expiry {expiry}")
         smile, left = oracle.smile(raw, feed, self.now, config), max(0, expiry - self.now)
         root_t, discount = root_of(left), discount_of(smile.rate, left)
-        fixed, open_ = oracle.observed(feed, self.state.steps(underlying), expiry, self.now, config)
+        fixed, open_ = 0, WAD
+        if self.now + config.window > expiry:  # else nothing of the average is known yet
+            fixed, open_ = oracle.observed(feed, self.state.steps(underlying), expiry, self.now, config)
         rest = price * open_ // WAD
         forward = (fixed + rest) * WAD // discount
         moving = rest * WAD // (fixed + rest) if fixed else WAD

@@ -83,8 +83,10 @@ class Term:
 
     def _shock(self, scenario: int) -> Shocked:
         s, m = self.params.scenarios[scenario], self.moves[scenario]
-        move = div_trunc(m.by * self.moving, WAD)
-        ln, vol, scaled = m.ln if self.moving == WAD else ln_wad(WAD + move), s.vol * 10**14, 0
+        move, ln, vol, scaled = m.by, m.ln, s.vol * 10**14, 0
+        if self.moving != WAD:
+            move = div_trunc(m.by * self.moving, WAD)
+            ln = ln_wad(WAD + move)
         if s.kind == Shock.TERM:
             scaled = div_trunc(vol * vol_slope(self.params, self.left), WAD)
         elif s.kind == Shock.RELATIVE:

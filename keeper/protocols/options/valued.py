@@ -27,6 +27,7 @@ from keeper.units import BPS, WAD
 # Of price and strike, by which a value in floats may be off. What is known to differ is less: the step where volatility
 # is tiny (4e-10 of the forward), rounding (1e-12), the contract's normal distribution (1e-15).
 OFF: Final = 1e-8
+UNIT: Final = 1 / WAD
 ROUNDED: Final = 10 / WAD  # US dollars a contract
 LEAST: Final = 1e-9  # US dollars of an account
 
@@ -112,8 +113,8 @@ def _floats(v: Valued) -> tuple[float, ...]:
         left = max(t.left, t.params.vol_days_floor)
         power = t.params.vol_power_short if left <= DAYS_30 else t.params.vol_power_long
         slope = (DAYS_30 / left) ** (power / WAD)
-        t.floats = t.forward / WAD, t.discount / WAD, t.moving / WAD, t.root_t / WAD, slope
-    return *t.floats, v.strike / WAD, v.ln / WAD, v.w / WAD, v.now / WAD, 0.0 if v.is_call else 1.0
+        t.floats = t.forward * UNIT, t.discount * UNIT, t.moving * UNIT, t.root_t * UNIT, slope
+    return *t.floats, v.strike * UNIT, v.ln * UNIT, v.w * UNIT, v.now * UNIT, 0.0 if v.is_call else 1.0
 
 
 def likely(held: Sequence[tuple[Leg, Valued]], collateral: int, factor: int) -> list[int]:
@@ -124,7 +125,7 @@ def likely(held: Sequence[tuple[Leg, Valued]], collateral: int, factor: int) -> 
     if READY.likely is not None:
         expiries = [leg.series >> 72 for leg, _ in held]
         begins = map(ne, expiries, [-1, *expiries])
-        legs = [(*_floats(v), leg.size / WAD, first) for (leg, v), first in zip(held, begins, strict=False)]
+        legs = [(*_floats(v), leg.size * UNIT, first) for (leg, v), first in zip(held, begins, strict=False)]
         doubt = OFF, ROUNDED, LEAST
         return READY.likely(np.array(legs), s.together, factor / WAD, collateral / WAD, doubt)
     if new := [v for _, v in held if v.told is None]:
