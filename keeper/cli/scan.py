@@ -11,15 +11,28 @@ from keeper.cli.looking import Seen, looked
 from keeper.cli.output import emit, table, usd
 from keeper.core.kernel import Kernel
 from keeper.model import Key, Reason
+from keeper.protocols.morpho_blue.adapter import MorphoBlue
+from keeper.protocols.morpho_blue.foresight import Fall
+from keeper.protocols.morpho_blue.foresight import nearest as lending
 from keeper.protocols.options.adapter import Options
-from keeper.protocols.options.foresight import Breach, nearest
+from keeper.protocols.options.foresight import VOLS, Breach, nearest
 from keeper.settings import Settings
 
 LIMIT = 20
-AHEAD = ("account", "health", "falls", "rises", "sigmas away", "within a day", "time (median)", "vols x 1.5")
+AHEAD = (
+    "account",
+    "health",
+    "falls",
+    "rises",
+    "sigmas away",
+    "within a day",
+    "time (median)",
+    "by interest",
+    "vols x 1.5",
+)
 LEGEND = """falls, rises: moves of all prices at which it can be liquidated; sigmas away: the nearer one, in standard
-deviations of a day; within a day: the probability of it; time: after which it is as likely as not. vols x 1.5: the
-same moves once volatility has risen by half."""
+deviations of a day; within a day: the probability of it; time: after which it is as likely as not; by interest: after
+which it is so at today's price. vols x 1.5: the same moves once volatility has risen by half."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,9 +73,13 @@ def ahead(kernel: Kernel, limit: int) -> tuple[list[dict[str, Any]], list[str]]:
             for b in nearest(desk.adapter.health, desk.book.columns, desk.book, at, limit):
                 found.append({"protocol": desk.adapter.name, **_plain(b)})
             notes += (f"0x{key.id:x} is condemned by the price that is due next" for key in sorted(desk.coming))
+        elif isinstance(desk.adapter, MorphoBlue):
+            falls = lending(desk.adapter.settings, desk.adapter.health, desk.book.columns, desk.book, at, limit)
+            found += ({"protocol": desk.adapter.name, **_fall(f)} for f in falls)
+            notes += dict.fromkeys(f.why for f in falls if f.why)
         else:
             found += (
-                _fall(desk.adapter.name, key, ratio) for key, ratio in desk.book.columns.nearest(desk.book, at, limit)
+                _bare(desk.adapter.name, key, ratio) for key, ratio in desk.book.columns.nearest(desk.book, at, limit)
             )
             notes.append(f"{desk.adapter.name} has no volatilities: by fall alone, after those of whom more is known")
     found.sort(key=lambda row: (row["day"] is None, row["health"] if row["day"] is None else -row["day"]))
@@ -89,12 +106,21 @@ def _plain(b: Breach) -> dict[str, Any]:
     ends = {"health": b.health, "sigmas": b.distance, "day": b.day, "even_after": b.even}
     finite = {name: x if isfinite(x) else None for name, x in ends.items()}
     moves = {"falls": _move(b.falls), "rises": _move(b.rises)}
-    return {"account": f"0x{b.key.id:x}", **moves, "sigma": b.sigma, **finite, "surface": surface}
+    return {"account": f"0x{b.key.id:x}", **moves, "sigma": b.sigma, **finite, "interest": None, "surface": surface}
 
 
-def _fall(protocol: str, key: Key, ratio: float) -> dict[str, Any]:
-    """Of a borrower: what its collateral may lose against its debt, interest aside."""
-    unknown = dict.fromkeys(("rises", "sigma", "sigmas", "day", "even_after"))
+def _fall(f: Fall) -> dict[str, Any]:
+    """Of a borrower, whose breach no volatility moves."""
+    ends = {"health": f.health, "sigmas": f.distance, "day": f.day, "even_after": f.even, "interest": f.interest}
+    finite = {name: x if isfinite(x) else None for name, x in ends.items()}
+    moves = {"falls": _move(f.falls), "rises": None}
+    surface = [{"vols": v, **moves} for v in VOLS]
+    return {"account": f"0x{f.key.id:x}", **moves, "sigma": f.sigma, **finite, "surface": surface}
+
+
+def _bare(protocol: str, key: Key, ratio: float) -> dict[str, Any]:
+    """Of a borrower of whom no more is known: what its collateral may lose against its debt, interest aside."""
+    unknown = dict.fromkeys(("rises", "sigma", "sigmas", "day", "even_after", "interest"))
     falls = min(1.0, 1 / ratio) - 1 if ratio > 0 else 0.0
     return {"protocol": protocol, "account": f"0x{key.id:x}", "health": ratio, "falls": falls, **unknown, "surface": []}
 
@@ -114,6 +140,7 @@ def _breach(row: dict[str, Any]) -> tuple[str, ...]:
         "-" if row["sigmas"] is None else f"{row['sigmas']:.2f}",
         "-" if row["day"] is None else f"{row['day']:.1%}",
         "-" if row["even_after"] is None else _span(row["even_after"]),
+        "-" if row["interest"] is None else _span(row["interest"]),
         both or "-",
     )
 

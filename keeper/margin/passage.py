@@ -14,6 +14,7 @@ from math import erfc, exp, inf, isinf, pi, sin, sqrt
 from typing import Final
 
 TERMS: Final = 200
+TAIL: Final = 25.0  # deviations from which on the normal's tail is its asymptote
 NARROW: Final = 0.05  # s / w below which the walls do not feel each other and the series is slow
 
 
@@ -51,3 +52,35 @@ def even(down: float, up: float, sigma: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if probability(down, up, middle) < 0.5 else (low, middle)
     return (high / sigma) ** 2
+
+
+def rising(wall: float, rate: float, sigma: float, years: float) -> float:
+    """Probability to have met, by then, one wall that is ``wall`` below and comes up by ``rate`` a year: a debt that
+    bears interest. Borodin and Salminen, Handbook of Brownian Motion, 2.1.2; ValueError as ``probability``.
+
+        N((m - a) / s) + exp(2 a m / s^2) N(-(m + a) / s),   a the wall, m its rise, s the deviation by then
+    """
+    if not (wall >= 0 and rate >= 0 and sigma >= 0 and years >= 0):
+        raise ValueError(f"wall, rate, sigma and years must not be negative: {wall}, {rate}, {sigma}, {years}")
+    s, rise = sigma * sqrt(years), rate * years
+    if wall == 0 or isinf(wall):
+        return float(wall == 0)
+    if s == 0:
+        return float(rise >= wall)
+    a, m = wall / s, rise / s
+    y, first = a + m, erfc((a - m) / sqrt(2)) / 2
+    if y > TAIL:  # the factors of the second term leave the range of floats
+        return min(1.0, first + exp(-((a - m) ** 2) / 2) / (y * sqrt(2 * pi)))
+    return min(1.0, first + exp(2 * a * m) * erfc(y / sqrt(2)) / 2)
+
+
+def even_rising(wall: float, rate: float, sigma: float) -> float:
+    """Years after which having met it is as likely as not; inf when neither moves. ValueError as ``rising``."""
+    still = even(wall, inf, sigma)
+    low, high = 0.0, min(still, wall / rate) if rate else still
+    if isinf(high) or high == 0:
+        return high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(wall, rate, sigma, middle) < 0.5 else (low, middle)
+    return high

@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import inf, nan, sqrt
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keeper.margin.passage import even, probability
+from keeper.margin.passage import even, even_rising, probability, rising
 
 N = NormalDist().cdf
 
@@ -50,3 +51,32 @@ def test_the_ends() -> None:
         for ask in (probability, even):
             with pytest.raises(ValueError, match="walls"):
                 ask(*bad)
+
+
+@given(st.floats(0.01, 1.0), st.floats(0.0, 3.0), st.floats(0.05, 2.0), st.floats(0.01, 3.0))
+def test_a_rising_wall_is_met_as_its_density_says(wall: float, rate: float, sigma: float, years: float) -> None:
+    """The density of the first meeting, integrated."""
+    t = np.geomspace(years * 1e-9, years, 20_001)
+    density = wall / (sigma * np.sqrt(2 * np.pi * t**3)) * np.exp(-((wall - rate * t) ** 2) / (2 * sigma**2 * t))
+    assert rising(wall, rate, sigma, years) == pytest.approx(float(np.trapezoid(density * t, np.log(t))), abs=1e-5)
+
+
+def test_a_wall_that_does_not_rise_is_one_that_stands() -> None:
+    assert rising(0.2, 0.0, 0.7, 0.5) == pytest.approx(probability(0.2, inf, 0.7 * sqrt(0.5)))
+    assert even_rising(0.2, 0.0, 0.7) == pytest.approx(even(0.2, inf, 0.7))
+    assert even_rising(0.2, 0.0, 0.0) == rising(inf, 1.0, 1.0, 1.0) + inf == inf
+
+
+def test_a_price_that_stands_still_meets_it_when_it_has_risen() -> None:
+    assert [rising(0.2, 0.4, 0.0, t) for t in (0.49, 0.51)] == [0.0, 1.0]
+    for sigma in (0.0, 1e-9, 1e-4, 1e-3):  # the factors of the formula are beyond floats
+        assert even_rising(0.2, 0.4, sigma) == pytest.approx(0.5, abs=1e-3)
+    assert even_rising(0.0, 0.4, 0.3) == 0.0 == rising(0.2, 0.1, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "bad", [(-1.0, 0.0, 0.1, 1.0), (0.1, nan, 0.1, 1.0), (0.1, 0.0, -0.1, 1.0), (0.1, 0.0, 0.1, -1)]
+)
+def test_a_rising_wall_takes_no_nonsense(bad: tuple[float, float, float, float]) -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        rising(*bad)

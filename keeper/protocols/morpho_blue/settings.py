@@ -11,11 +11,12 @@ from typing import Final
 from keeper.model import Address, Hash
 from keeper.protocols.morpho_blue.maths import Irm
 from keeper.protocols.publishing import Rule
-from keeper.units import Bps, Money, Seconds, Share, div_up, mul_down
+from keeper.units import WAD, Bps, Money, Seconds, Share, div_up, mul_down
 
 NOBODY: Final[Address] = bytes(20)
 NO_IRM: Final = NOBODY
 PAIR: Final = 2  # tokens of a pool
+MARKET_ID: Final = "0x[0-9a-fA-F]{64}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,16 @@ class Settings:
     window: Seconds = 120  # seconds past the stated block for which the interest is reckoned with
     since: int = 0  # block in which Morpho was deployed
     feeds: Mapping[Address, Feed] = field(default_factory=dict)  # whose answers are foreseen
+    sigmas: Mapping[str, Share] = field(default_factory=dict)  # by market: of the collateral's price in the loan
+    #   token, wad a year; where there is none, no time to a liquidation is told
 
     def __post_init__(self) -> None:
-        if wrong := [market for market in self.markets if not re.fullmatch("0x[0-9a-fA-F]{64}", market)]:
+        if wrong := [market for market in (*self.markets, *self.sigmas) if not re.fullmatch(MARKET_ID, market)]:
             raise ValueError(f"markets: {wrong[0]!r} is not the id of one: 0x and 64 hexadecimal digits")
+        if strange := [market for market in self.sigmas if not self.lists(bytes.fromhex(market[2:]))]:
+            raise ValueError(f"sigmas: {strange[0]} is not among the markets")
+        if still := [market for market, sigma in self.sigmas.items() if not sigma > 0]:
+            raise ValueError(f"sigmas: {still[0]} must be above 0, a year")
         symbols = [token.symbol for token in self.tokens.values() if token.symbol]
         if len(symbols) > len(set(symbols)):
             raise ValueError(f"tokens: two have the same symbol, of {', '.join(symbols)}")
@@ -100,6 +107,14 @@ class Settings:
 
     def lists(self, market: Hash) -> bool:
         return market in self._ids
+
+    def sigma(self, market: int) -> float | None:
+        """A year; None where the operator has not said."""
+        return self._sigmas.get(market)
+
+    @cached_property
+    def _sigmas(self) -> Mapping[int, float]:
+        return {int(market, 16): sigma / WAD for market, sigma in self.sigmas.items()}
 
     def irm(self, contract: Address) -> Irm | None:
         """The rate model behind a contract; None when it is not known."""
