@@ -25,8 +25,7 @@ PARTS: Final = 8192  # of the room, for a rough look
 BIG: Final = 32766  # of them; whatever has more has this many
 BEGUN: Final = 32  # items of each order that are looked at all at once
 GROWTH: Final = 4  # of that, when all of them fit
-OFTEN: Final = 3  # items after which the margin is looked at again for those that no longer fit
-PLACES: Final = 18  # in a set, from which an item may go: those least worth what they use
+PLACES: Final = 14  # in a set, from which an item may go: those least worth what they use
 HALVED: Final = 4  # steps after which only the better half goes on
 NEW: Final = 4  # scenarios that a pool learns of
 LAST: Final = 4  # sets that always do
@@ -72,10 +71,10 @@ class Pool:
         """From nothing, each in its own order (T, n), the highest first, as long as anything fits."""
         n, keys, every = self.n, orders.astype(np.float32), np.arange(len(orders))
         state = State(self, self._begun(keys))
-        shut, steps = state.taken.T.copy(), 0  # (T, n) what once does not fit never does later
+        shut, look = state.taken.T.copy(), True  # (T, n) what once does not fit never does later
         while True:
             shut |= (self.few[:, None] > _rounded_up(state.left.T)[:, :, None]).any(axis=0)
-            if self.margin and steps % OFTEN == 0:
+            if self.margin and look:
                 own, spare = state.own()
                 shut |= own[:, :n] > spare[:, None]
             item = np.where(shut, np.float32(-1), keys).argmax(axis=1)
@@ -86,7 +85,8 @@ class Pool:
             shut[every, np.minimum(item, n - 1)] = True
             if not self.alone:
                 shut |= self.mates[done][:, None] == self.mates[:-1]
-            steps += 1
+            if look := bool((done != item).any()):  # else the rows are enough
+                state.cut()
 
     def _begun(self, keys: NDArray[np.float32]) -> Sets:
         """As many of the first as fit all at once."""

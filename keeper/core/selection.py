@@ -29,7 +29,7 @@ from keeper.core.walk import Walk, from_best
 
 EXACT: Final = 16  # items up to which the enumeration has no limit
 ENOUGH: Final = 0.004  # relative gap at which the search ends
-NEAR: Final = 0.009  # and at which good sets are not tried again
+NEAR: Final = 0.013  # and at which good sets are not tried again
 FAR: Final = 0.02  # and not a second time
 NODES: Final = 250  # steps of the enumeration for larger sets
 PROVABLE: Final = 40  # items above which so few steps prove nothing
@@ -167,7 +167,7 @@ class _Search:
             orders = np.concatenate([new, upset(pool, sets, lost[core]), combined(pool, sets, 5 + part)])
             sets = np.concatenate([sets, self._climb(core, pool, orders)])
         self._reduce()
-        if not self._close(NEAR):
+        if not self._close():
             core, pool = self._pool(self.dual.lost())
             self.offer(core[exchanged(pool, self._chosen(core), pool.reduced[:-1])].tolist())
         if len(self.items.v) > len(core):
