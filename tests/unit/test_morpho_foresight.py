@@ -69,7 +69,8 @@ def test_distance_and_chances_follow_from_sigma_and_interest() -> None:
     assert fall.distance == pytest.approx(log(1.05) / (0.8 * DAY**0.5))
     assert lazy.day == pytest.approx(passage.probability(lazy.wall, inf, 0.8 * DAY**0.5))
     assert lazy.even == pytest.approx(passage.even(lazy.wall, inf, 0.8) * YEAR)
-    assert fall.day > lazy.day and fall.even < lazy.even
+    assert fall.rate == pytest.approx(0.5, rel=0.02)
+    assert fall.day > 1.01 * lazy.day and fall.even < 0.99 * lazy.even
     assert passage.rising(fall.wall, fall.rate, 0.8, fall.even / YEAR) == pytest.approx(0.5)
 
 
