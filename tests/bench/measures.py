@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from eth_account import Account
@@ -27,6 +29,7 @@ from tests.bench.harness import Row, seconds
 from tests.worlds.sets import instance, optimum
 
 LIBRARY = "import pydantic_settings"
+SETS = 12  # to choose
 SCREENED = 10_000  # accounts of the screen, copies of those of the world
 
 
@@ -117,16 +120,21 @@ def _fsync(path: Path) -> Callable[[], object]:
 
 
 def choosing() -> list[Row]:
-    """The best set of a thousand opportunities under shared slots, gas, cash and margin."""
-    cases = [instance(seed, 1_000) for seed in range(4)]
-    ours = seconds(lambda: [select(*case) for case in cases]) / len(cases)
+    """The best set of a thousand opportunities under shared slots, gas, cash and margin; the slowest of some too.
+
+    ``KEEPER_BENCH_SEED`` tries other instances.
+    """
+    first = 100 * (scanning.SEED - 1)
+    cases = [instance(seed, 1_000) for seed in range(first, first + SETS)]
+    each = [seconds(partial(select, *case)) for case in cases]
     began = time.perf_counter()
     best = [optimum(*case) for case in cases]  # once: it takes long, and shows by how much
     theirs = (time.perf_counter() - began) / len(cases)
     worst = max(1 - select(*case).value / top for case, top in zip(cases, best, strict=True))
+    usual, slowest = statistics.fmean(each), max(each)
     return [
-        Row("choose a set of 1,000 opportunities", ours, "HiGHS to 1e-6", theirs, 2, note=f"{worst:.2%} less"),
-        Row("the same", ours, "20 ms", 0.02, 1),
+        Row("choose a set of 1,000 opportunities", usual, "HiGHS to 1e-6", theirs, 2, note=f"{worst:.2%} less"),
+        Row("the same", usual, "20 ms", 0.02, 1, note=f"slowest of {SETS}: {slowest * 1e3:.0f} ms"),
     ]
 
 
