@@ -32,6 +32,7 @@ _REVERTED: Final = (  # acts that were mined, the latest first: reverted or not,
     "SELECT r.ok, r.gas_used, r.gas_price FROM receipt r JOIN attempt a ON a.hash = r.hash "
     "JOIN intent i ON i.id = r.intent WHERE a.kind = 'act' AND i.rowid > ? ORDER BY r.block DESC LIMIT ?"
 )
+_EVER: Final = "SELECT EXISTS (SELECT 1 FROM receipt WHERE ok = 0), 0"
 _FAILED: Final = (
     "SELECT count(*) FROM plan p JOIN receipt r ON r.intent = p.intent JOIN attempt a ON a.hash = r.hash "
     "WHERE p.subject = ? AND p.at > ? AND r.ok = 0 AND a.kind = 'act'"
@@ -274,8 +275,9 @@ class Journal:
 
     def failures(self, subject: str, since: int) -> int:
         """How many acts on a subject have reverted that were signed after a chain time (seconds)."""
-        [(count,)] = self.ask(_FAILED, subject, since)
-        return int(count)
+        if self._once(f"{LOSSES} ever", lambda: self.ask(_EVER)[0]) == (0, 0):
+            return 0
+        return int(self.ask(_FAILED, subject, since)[0][0])
 
     def recall(self, key: str) -> bytes | None:
         found = self.ask("SELECT value FROM memo WHERE key = ?", key)
@@ -372,7 +374,8 @@ class Journal:
         return self._db
 
     def _put_flight(self, db: sqlite3.Connection, flight: Flight) -> None:
-        self._known.pop("next", None)
+        known = self._known.pop("next", None)
+        self._known |= {} if known is None else {"next": max(known, flight.nonce + 1)}
         writing.put_flight(db, self.binding.address, flight)
 
     def _once(self, name: str, found: Callable[[], T]) -> T:
@@ -383,9 +386,8 @@ class Journal:
 
     def _recount(self, *, reverted: bool) -> None:
         """Losses, unless there were none and there is no new one."""
-        for name in [name for name in self._known if name.startswith(LOSSES)]:
-            if reverted or self._known[name] != (0, 0):
-                del self._known[name]
+        for name in [n for n, known in self._known.items() if n.startswith(LOSSES) and (reverted or known != (0, 0))]:
+            del self._known[name]
 
     def _meta(self, key: str) -> str | None:
         found = self.ask("SELECT value FROM meta WHERE key = ?", key)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -163,8 +164,10 @@ def news(flight: Flight, why: Reason | None = None) -> TxEvent:
 
 
 def say(event: Event, flight: Flight) -> None:
+    """When the loop next waits: no send waits for a line about it."""
     shown = flight.mined or flight.last
-    log.info(
+    line = partial(
+        log.info,
         f"tx.{event}",
         intent=digits(flight.intent.id),
         hash=digits(shown.hash),
@@ -174,6 +177,7 @@ def say(event: Event, flight: Flight) -> None:
         tip=shown.fees.tip,
         answer=flight.answer,
     )
+    asyncio.get_running_loop().call_soon(line)
 
 
 def digits(data: bytes) -> str:

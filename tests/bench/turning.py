@@ -10,6 +10,7 @@ the moment at which the acknowledgement has.
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import tempfile
 import time
@@ -56,6 +57,8 @@ from tests.bench.harness import Row
 from tests.bench.scanning import GOALS, SIZES, crowd, tick
 from tests.bench.stage import POOR, Bench, Foreseeing, Taker
 from tests.worlds.crowd import SPOTS, Crowd
+
+ACKNOWLEDGED = re.compile(rb'"result":"0x[0-9a-f]{64}"')  # the hash of what was sent
 
 
 def turns() -> list[Row]:
@@ -104,18 +107,11 @@ class Turned:
 
 
 class Timed(Node):
-    """A node whose first acknowledgement after a notice is timed."""
-
-    def __init__(self, rpc: wire.Rpc, watch: Stopwatch, known: dict[Hash, Header]) -> None:
-        super().__init__(rpc, known)
-        self._watch = watch
+    """A node whose answers to what is sent must be acknowledgements."""
 
     async def send(self, raw: bytes) -> Answer:
         answer = await super().send(raw)
         assert answer.accepted, answer.error
-        if self._watch.noticed:
-            self._watch.sent.append(time.perf_counter() - self._watch.noticed)
-        self._watch.noticed = 0.0
         return answer
 
 
@@ -133,10 +129,11 @@ async def running(anvil: Anvil, adapter: Bench, watch: Stopwatch) -> AsyncIterat
     anvil.set_balance(address, 10**21)
     async with AsyncExitStack() as stack:
         known = dict[Hash, Header]()
-        node, ears = Timed(wire.connect(str(anvil.ipc)), watch, known), wire.connect(str(anvil.ipc))
-        stack.push_async_callback(node.reset)
+        line, ears = wire.connect(str(anvil.ipc)), wire.connect(str(anvil.ipc))
+        stack.push_async_callback(line.close)
         stack.push_async_callback(ears.close)
-        _stamped(ears, watch)
+        _stamped(line, ears, watch)
+        node = Timed(line, known)
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         caps = Caps(tx_cost=10**18, hour_cost=10**21, day_cost=10**21, reverts=8, lost=10**18, retries=3)
         budget = Budget(caps)
@@ -163,15 +160,22 @@ def _rewards(node: Node) -> Callable[[BlockRef], Any]:
     return rewards
 
 
-def _stamped(ears: wire.Rpc, watch: Stopwatch) -> None:
-    heard = ears.heard
+def _stamped(node: wire.Rpc, ears: wire.Rpc, watch: Stopwatch) -> None:
+    """Note when the notice of a block has been read, and the first acknowledgement after it."""
+    heard, answered = ears.heard, node.heard
 
     def hear(frame: bytes | str) -> None:
-        if isinstance(frame, bytes) and b"eth_subscription" in frame[:64]:
+        if isinstance(frame, bytes) and b"eth_subscription" in frame[:64] and b"parentHash" in frame:
             watch.noticed = time.perf_counter()
         heard(frame)
 
-    ears.heard = hear  # type: ignore[method-assign]
+    def answer(frame: bytes | str) -> None:
+        if watch.noticed and isinstance(frame, bytes) and ACKNOWLEDGED.search(frame[:128]):
+            watch.sent.append(time.perf_counter() - watch.noticed)
+            watch.noticed = 0.0
+        answered(frame)
+
+    ears.heard, node.heard = hear, answer  # type: ignore[method-assign]
 
 
 @dataclass

@@ -94,6 +94,7 @@ async def test_each_step_is_logged_with_intent_and_hash(rig: Rig) -> None:
     with capture_logs() as logs:
         await rig.submit(intent())
         await rig.mine(8)
+        await asyncio.sleep(0)  # they are said once the loop waits
     steps = [line for line in logs if line["log_level"] == "info"]
     assert [line["event"] for line in steps] == ["tx.signed", "tx.sent", "tx.included", "tx.confirmed", "tx.final"]
     assert {line["intent"] for line in steps} == {"0x" + intent().id.hex()}
