@@ -29,6 +29,7 @@ from keeper.ports import Clock
 
 UNPUSHED: Final = 3  # heads in a row that we had to look for ourselves
 FIRST_PAUSE: Final = 0.05  # seconds, doubled at each try
+GLANCE: Final = 0.0005  # seconds that what a glance is good for may take until the block is asked for all the same
 LONGEST_PAUSE: Final = 10.0  # seconds, however long a node asks us to wait
 
 
@@ -260,20 +261,30 @@ class Follower:
         for header in branch:
             if self._is_head(header.ref, branch[-1].ref):
                 self._notice(header.ref)
-            read = self._node.contents(header, self._filters(), self._reads())
-            if self._early is None or not self._is_head(header.ref, branch[-1].ref) or not self._early():
-                logs, reads = await read
+            glancing = self._early is not None and self._is_head(header.ref, branch[-1].ref) and self._early()
+            if not glancing:
+                logs, reads = await self._read(header)
             else:
-                asked = asyncio.ensure_future(read)  # the question leaves when whoever acts on the glance waits
+                due = asyncio.Event()
+                asked = asyncio.ensure_future(self._read(header, due))
+                timer = asyncio.get_running_loop().call_later(GLANCE, due.set)
                 try:
                     pushed = await self._logs.of(header, self._filters(), asked)
                     if pushed is not None:
                         yield Early(BlockBatch(header.ref, pushed))
+                    due.set()
                     logs, reads = await asked
                 finally:
                     asked.cancel()
+                    timer.cancel()
             self._delivered(header.ref)
             yield BlockBatch(header.ref, logs, reads, head=self._is_head(header.ref, branch[-1].ref))
+
+    async def _read(self, header: Header, due: asyncio.Event | None = None) -> Contents:
+        """What is in a block; asked for when it is due."""
+        if due is not None:
+            await due.wait()
+        return await self._node.contents(header, self._filters(), self._reads())
 
     def _is_head(self, ref: BlockRef, goal: BlockRef) -> bool:
         """Whether no newer block is known by now."""
