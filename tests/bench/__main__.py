@@ -1,4 +1,7 @@
-"""``make bench``: the table of the README, measured here. JSON goes to reports/bench.json."""
+"""``make bench``: the table of the README, measured here. JSON goes to reports/bench.json.
+
+``make bench ARGS="turns lending"``: some stages only.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,11 @@ from tests.bench.harness import Row, shown
 
 
 def main() -> int:
+    stages, wanted = {measure.__name__: measure for measure in measures.ALL}, sys.argv[1:]
+    if unknown := [name for name in wanted if name not in stages]:
+        sys.exit(f"no stage {' '.join(unknown)}: there are {' '.join(stages)}")
     rows: list[Row] = []
-    for measure in measures.ALL:
+    for measure in [stages[name] for name in wanted] or measures.ALL:
         print(f"measuring {measure.__name__} ...", file=sys.stderr, flush=True)
         rows += measure()
     Path("reports").mkdir(exist_ok=True)

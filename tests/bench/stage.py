@@ -168,10 +168,15 @@ class Published:
         return (self.view.get(key) or 0) + 1
 
 
+@dataclass
 class Due(Empty):
-    """Without a book: each publication condemns another account."""
+    """Each publication condemns another account; whatever book there is, is scanned."""
+
+    crowd: Crowd | None
 
     def suspects(self, view: View, at: Moment) -> Sequence[Key]:
+        if self.crowd is not None:
+            self.crowd.columns.suspects(self.crowd, self.crowd.at)
         return (Key("account", view.get(ROUND) or 0),)
 
 
@@ -179,7 +184,7 @@ class Foreseeing(Bench):
     """Implements ``ports.Ahead`` too: the next publication is expected, and whom it will condemn."""
 
     def columns(self) -> Empty:
-        return Due()
+        return Due(self.crowd)
 
     def expected(self, view: View, at: Moment) -> Iterable[Pending]:
         yield Pending(PUBLISHER, b"publish")
@@ -193,4 +198,6 @@ class Foreseeing(Bench):
     opportunities = against
 
     def health(self, view: View, key: Key, at: Moment) -> HealthReport:
-        return HealthReport(key, at, 0, int(key.id <= (view.get(ROUND) or 0)))
+        """Of whom a publication has condemned, as of the one who is always under water: exactly."""
+        condemned = key.id <= (view.get(ROUND) or 0)
+        return replace(super().health(view, POOR, at), key=key) if condemned else HealthReport(key, at, 0, 0)

@@ -78,6 +78,8 @@ def turns() -> list[Row]:
             what = f"block to transaction, {count:,} accounts scanned"
             rows.append(Row(what, scanned.sent, "goal", goal, 1))
             rows.append(Row("of it, the scan and the decision", scanned.decided - bare.decided, "goal", goal, 1))
+            due = until_done(turned(node, steady(count), foreseen=True))
+            rows.append(Row("the same account, foreseen", due.sent, "goal", goal, 1))
     return rows
 
 
@@ -117,7 +119,7 @@ class Timed(Node):
 
 async def turned(anvil: Anvil, scanned: Crowd | None, *, foreseen: bool = False) -> Turned:
     watch = Stopwatch()
-    async with running(anvil, Foreseeing(None) if foreseen else Bench(scanned), watch) as daemon:
+    async with running(anvil, (Foreseeing if foreseen else Bench)(scanned), watch) as daemon:
         await daemon.run(TURNS)
     assert len(watch.sent) >= TURNS - 1, f"{len(watch.sent)} transactions in {TURNS} turns"
     return Turned(statistics.median(watch.sent[WARM:]), statistics.median(watch.decided[WARM:]))
