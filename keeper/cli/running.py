@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from keeper.settings import Settings
 T = TypeVar("T")
 ALL_AFTER = 1_000  # turns after which all that came since the first is looked at
 BUSY = 0.5  # seconds that a signal waits for a loop that thinks
+YIELD = 0.0002  # seconds that the loop waits for a thread in the middle of Python; the interpreter's own are 5 ms
 log = structlog.get_logger("keeper")
 
 
@@ -44,7 +46,8 @@ class Calm:
 
 
 def until_done(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end on the fastest loop there is."""
+    """Run to the end on the fastest loop there is, which threads that write or compile give way to."""
+    sys.setswitchinterval(YIELD)
     try:
         import uvloop
     except ImportError:
