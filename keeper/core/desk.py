@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from itertools import islice
 from typing import Final
 
@@ -157,14 +158,19 @@ class Look:
 
 @contextmanager
 def tentative(desks: Sequence[Desk], batch: BlockBatch) -> Iterator[bool]:
-    """The books with a block of which nothing stays; False where it does not follow, or cannot be read."""
+    """The books with a block of which nothing stays; False where it does not follow, or cannot be read.
+
+    Logs may be missing in it, so it has a name of its own: what is remembered of the block by its hash is of all of it.
+    """
+    seen = b"".join(log.index.to_bytes(8) for log in batch.logs)
+    glance = replace(batch, ref=replace(batch.ref, hash=sha256(batch.ref.hash + seen).digest()))
     done = list[tuple[Desk, BlockRef, str, int]]()
     try:
         for desk in desks:
             if desk.book.ref.hash == batch.ref.parent:
                 with suppress(*FAULTS):
                     before = desk.book.ref
-                    desk.book.apply(batch)
+                    desk.book.apply(glance)
                     done.append((desk, before, desk.paused, desk.resumes))
         yield len(done) == len(desks)
     finally:
