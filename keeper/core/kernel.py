@@ -268,8 +268,10 @@ class Kernel:
         desks = [desk for desk in self.desks if not desk.interests.reads]
         with tentative(desks, batch) as fits:
             last, self.ref = self.ref, batch.ref
-            come = self._come(desks, []) if fits else []
-            self.ref = last
+            try:
+                come = self._come(desks, []) if fits else []
+            finally:
+                self.ref = last
             self._attempts.hurried = {intent.id: decision.opportunity for _, decision, intent in come}
             yield [intent for _, _, intent in come]
 

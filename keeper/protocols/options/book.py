@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from keeper.errors import AdapterFault
 from keeper.model import Address, BlockRef, Fact, Hash, Key, Log, Told
@@ -84,12 +84,16 @@ def registered(state: State, log: Log, ref: BlockRef) -> Changes:
     yield put(state, Key("feed", int.from_bytes(log.topics[1])), oracle.registered(words.uint(log.data, 0)))
 
 
+def fed(state: State, u: int, feed: oracle.Feed, step: oracle.Step | None) -> Mapping[Key, Any]:
+    """The records that a message leaves: the feed, and the step that a settlement average may need."""
+    if step is None:
+        return {Key("feed", u): feed}
+    count = len(state.steps(u))
+    return {Key("feed", u): feed, step_key(u, count): step, Key("steps", u): count + 1}
+
+
 def _fed(state: State, u: int, feed: oracle.Feed, step: oracle.Step | None) -> Changes:
-    yield put(state, Key("feed", u), feed)
-    if step is not None:
-        count = len(state.steps(u))
-        yield put(state, step_key(u, count), step)
-        yield put(state, Key("steps", u), count + 1)
+    return [put(state, key, record) for key, record in fed(state, u, feed, step).items()]
 
 
 def published(state: State, log: Log, ref: BlockRef) -> Changes:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from keeper.model import Key
 from keeper.ports import View
 from keeper.protocols.options import oracle
-from keeper.protocols.options.book import CONTRACTS
+from keeper.protocols.options.book import CONTRACTS, fed
 from keeper.protocols.options.oracle import Feed, Smile
 from keeper.protocols.options.records import State, smile_key
 from keeper.protocols.whatif import WhatIf
@@ -73,8 +73,8 @@ def _spot(view: View, args: Mapping[str, Any], now: int) -> WhatIf | None:
     time = _timely(args["time"], feed.time, c.max_age, now)
     if too_far or time is None:
         return None
-    after, _ = oracle.publish(feed, spot, time, args["confidence"], now, c)
-    changes: dict[Key, Any] = {Key("feed", u): after}
+    after, step = oracle.publish(feed, spot, time, args["confidence"], now, c)
+    changes = dict(fed(state, u, after, step))
     if abs(spot * 10**4 - after.slow) * WAD > c.trip * after.slow:
         changes[Key("breaker", 0)] = replace(state.breaker(), trip_until=now + c.trip_for)
     return WhatIf(view, changes)
