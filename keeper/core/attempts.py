@@ -95,7 +95,8 @@ class Attempts:
         self._resting = {o: _rests(self._failed[o]) for o in self._resting if o in self._failed}
 
     def forget(self, block: int, below: int) -> None:
-        """At ``block``: what has rested enough, and what was mined below ``below``."""
+        """At ``block``: what has rested enough, and what was mined, or never heard of, below ``below``."""
+        self.hurried = {intent: o for intent, o in self.hurried.items() if o.at.number >= below}
         if self._failed:  # else nothing rests
             self._resting = {o: until for o, until in self._resting.items() if until >= block}
             self._failed = {o: blocks for o, blocks in self._failed.items() if blocks[-1] >= block - MEMORY}

@@ -272,7 +272,7 @@ class Kernel:
                 come = self._come(desks, []) if fits else []
             finally:
                 self.ref = last
-            self._attempts.hurried = {intent.id: decision.opportunity for _, decision, intent in come}
+            self._attempts.hurried |= {intent.id: decision.opportunity for _, decision, intent in come}
             yield [intent for _, _, intent in come]
 
     def _come(self, desks: Iterable[Desk], effects: list[Effect]) -> list[tuple[Desk, Decision, TxIntent]]:

@@ -14,6 +14,7 @@ from keeper.chain.follower import Follower
 from keeper.chain.pushed import BLOCKS, MOST, Pushed
 from keeper.chain.rpc import RpcError
 from keeper.clock import SystemClock
+from keeper.core.book import DEPTH
 from keeper.core.kernel import Kernel
 from keeper.core.planner import Limits
 from keeper.daemon import Daemon
@@ -316,17 +317,18 @@ async def test_decisions_are_the_same_with_a_glance_and_without() -> None:
     assert told[0] == told[1]
 
 
-async def test_what_was_sent_by_a_glance_and_is_not_decided_is_known_all_the_same() -> None:
-    """The block was not the head any more when it was read."""
+@pytest.mark.parametrize("after", [(3,), ("early 3", 3)])
+async def test_what_was_sent_by_a_glance_and_is_not_decided_is_known_all_the_same(after: tuple[int | str, ...]) -> None:
+    """The block was not the head any more when it was read, and the next one may be glanced at too."""
     parts, keeper = shell(1, "early 2", 2)
     last = parts.script[-1]
     assert isinstance(last, BlockBatch)
-    parts.script[-1:] = [replace(last, head=False), *shell(3)[0].script]
+    parts.script[-1:] = [replace(last, head=False), *shell(*after)[0].script]
     await keeper.run(2)
-    [hurried] = parts.hurried
+    hurried = parts.hurried[0]
     assert hurried.id in keeper.kernel.inflight
     assert not keeper._unresolved
-    assert [what for what, block in parts.asked if block == 3][:1] == ["submit"]
+    assert [what for what, block in parts.asked if block == 3 and what != "hurry"][:1] == ["submit"]
 
 
 async def test_nothing_leaves_at_a_glance_before_the_keeper_is_ready() -> None:
@@ -356,6 +358,19 @@ def test_of_a_glance_nothing_stays_in_the_books() -> None:
     kernel.absorb(published(refs[3]))
     [send] = [effect for effect in kernel.first() if isinstance(effect, Send)]
     assert send.intent == intents[0]
+
+
+def test_what_a_glance_would_have_sent_is_forgotten_with_its_block() -> None:
+    kernel, refs = kernel_at(2)
+    kernel.expect()
+    with kernel.early(published(refs[3])) as [intent]:
+        pass
+    attempts = kernel._attempts
+    [due] = (o.at.number for o in attempts.hurried.values())
+    attempts.forget(due + DEPTH, due)
+    assert list(attempts.hurried) == [intent.id]
+    attempts.forget(due + DEPTH + 1, due + 1)
+    assert not attempts.hurried
 
 
 def test_without_what_was_expected_nothing_is_done() -> None:
