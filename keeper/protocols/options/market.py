@@ -89,11 +89,19 @@ class Listed:
     count: int  # underlyings named
 
 
+class Parts(NamedTuple):
+    """All that the terms of a listing are made of at a moment."""
+
+    config: oracle.Config
+    sure: tuple[int | None, ...]  # confidence of each price, bps
+    each: tuple[oracle.Smile | Term | str, ...]  # by expiry, see ``_parts``
+
+
 class Dated(NamedTuple):
     """The terms of a listing at one moment."""
 
     held: Listed
-    parts: tuple[object, ...]  # what they were made of, see ``_parts``
+    parts: Parts
     each: NDArray[np.float64]  # (8, R)
     bad: Mapping[int, str]  # by number of the term, why it has no value
 
@@ -179,12 +187,11 @@ def dated(state: State, held: Listed, quotes: Sequence[oracle.Prices | None], at
     parts, made = _parts(state, held, quotes, at), kept.get(at.timestamp)
     if made is not None and made.held is held and made.parts == parts:
         return made
-    config, now = state.config(), at.timestamp
-    terms = list[Term | str]()
-    for (u, expiry), part in zip(held.terms, parts[2:], strict=True):
+    terms, now = list[Term | str](), at.timestamp
+    for (u, expiry), part in zip(held.terms, parts.each, strict=True):
         if isinstance(part, oracle.Smile):
-            part = _worked(part, state, u, quotes[u], expiry, now, config)
-        terms.append(cast("Term | str", part))
+            part = _worked(part, state, u, quotes[u], expiry, now, parts.config)
+        terms.append(part)
     bad = {i: t for i, t in enumerate(terms) if isinstance(t, str)}
     each = np.array([NOTHING if isinstance(t, str) else t for t in (*terms, NOTHING)]).T
     kept.pop(now, None)
@@ -205,21 +212,21 @@ def ahead(state: State, listing: Listing, at: Moment, params: RiskParams, kept: 
             discount_of(smile.rate * 10**12, left)
 
 
-def _parts(state: State, held: Listed, quotes: Sequence[oracle.Prices | None], at: Moment) -> tuple[object, ...]:
-    """All that the terms are made of at a moment: the configuration, how sure the prices are, and of every expiry the
-    smile, where it says the rest, or else what comes of it, be it why it has no value."""
+def _parts(state: State, held: Listed, quotes: Sequence[oracle.Prices | None], at: Moment) -> Parts:
+    """Of an expiry the smile, where that, time and the price's confidence say the rest: before its settlement window,
+    and while the smile is not old. Else what comes of it, be it why it has no value."""
     config, now, view = state.config(), at.timestamp, state.view
     young, near = now - config.smile_age, now + config.window
-    parts = list[object]()
+    each = list[oracle.Smile | Term | str]()
     for (u, expiry), key in zip(held.terms, held.smiles, strict=True):
         smile, quote = view.get(key), quotes[u] if u < len(quotes) else None
         if quote is not None and smile is not None and near <= expiry and _since(smile, young):
-            parts.append(smile)
+            each.append(smile)
         elif u >= len(quotes):
-            parts.append("its underlying is not in the parameters")
+            each.append("its underlying is not in the parameters")
         else:
-            parts.append(_worked(smile, state, u, quote, expiry, now, config))
-    return config, tuple(q and q.confidence for q in quotes), *parts
+            each.append(_worked(smile, state, u, quote, expiry, now, config))
+    return Parts(config, tuple(q and q.confidence for q in quotes), tuple(each))
 
 
 def _since(smile: oracle.Smile, time: int) -> bool:
