@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 import numpy as np
@@ -58,7 +62,22 @@ def optimum(items: list[Item], room: Room) -> float:
     value = np.array([-item.value / unit for item in items] + [0.0] * us)
     whole = np.array([1] * n + [0] * us)
     most = np.array([1.0] * n + [np.inf] * us)
-    found = milp(value, constraints=LinearConstraint(np.array(rows), -np.inf, limits), integrality=whole,
-                 bounds=Bounds(0, most), options={"mip_rel_gap": 1e-6})  # fmt: skip
+    with _hushed():
+        found = milp(value, constraints=LinearConstraint(np.array(rows), -np.inf, limits), integrality=whole,
+                     bounds=Bounds(0, most), options={"mip_rel_gap": 1e-6})  # fmt: skip
     assert found.status == 0, found.message
     return float(-found.fun * unit)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """HiGHS prints lines of its own while it searches, whatever it is told."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
