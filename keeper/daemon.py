@@ -155,14 +155,17 @@ class Daemon:
 
     async def _hurry(self, batch: BlockBatch) -> None:
         """What was prepared for this block leaves before the block is read, if it looks as was expected."""
+        self._dealt = None
         if not self._ready or self._unresolved:
             return
         began = self._clock.monotonic()
         async with self._thinking:
             try:
                 with self.kernel.early(batch) as intents:
-                    if await self._transactions.hurry(intents, batch.ref):
-                        self._hurried = batch.ref, self._clock.monotonic() - began
+                    left = await self._transactions.hurry(intents, batch.ref)
+                if left:
+                    self._hurried = batch.ref, self._clock.monotonic() - began
+                    self.kernel.left(left)
             except TROUBLE as error:
                 log.warning("hurry.failed", block=batch.ref.number, error=str(error))
 

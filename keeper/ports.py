@@ -359,8 +359,8 @@ class Transactions(Protocol):
     def ready(self) -> bool:
         """Whether something is prepared that could leave at once."""
 
-    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
-        """Send of these what is prepared, if anything; ``submit`` tells what became of it, or the next ``on_block``."""
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> Sequence[TxIntent]:
+        """Send of these what is prepared: which. ``submit`` tells what became of each, or the next ``on_block``."""
 
     def notice(self, head: BlockRef) -> None:
         """This head is about to be read: what must be asked of the node meanwhile can be."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -259,32 +260,34 @@ class Follower:
             yield Rollback(self._ring.back_to(shared))
         await self._final.advance(head.ref.number)
         for header in branch:
+            wanted = self._filters(), self._reads()  # by the blocks before it, whatever a glance at it lets expect
+            glancing = False
             if self._is_head(header.ref, branch[-1].ref):
                 self._notice(header.ref)
-            glancing = self._early is not None and self._is_head(header.ref, branch[-1].ref) and self._early()
+                glancing = self._early is not None and self._early()
             if not glancing:
-                logs, reads = await self._read(header)
+                logs, reads = await self._node.contents(header, *wanted)
             else:
                 due = asyncio.Event()
-                asked = asyncio.ensure_future(self._read(header, due))
-                timer = asyncio.get_running_loop().call_later(GLANCE, due.set)
+                asked = asyncio.ensure_future(self._read(header, *wanted, due))
                 try:
-                    pushed = await self._logs.of(header, self._filters(), asked)
-                    if pushed is not None:
+                    if (pushed := await self._logs.of(header, wanted[0], asked)) is not None:
                         yield Early(BlockBatch(header.ref, pushed))
                     due.set()
                     logs, reads = await asked
                 finally:
                     asked.cancel()
-                    timer.cancel()
             self._delivered(header.ref)
             yield BlockBatch(header.ref, logs, reads, head=self._is_head(header.ref, branch[-1].ref))
 
-    async def _read(self, header: Header, due: asyncio.Event | None = None) -> Contents:
-        """What is in a block; asked for when it is due."""
-        if due is not None:
-            await due.wait()
-        return await self._node.contents(header, self._filters(), self._reads())
+    async def _read(
+        self, header: Header, filters: Sequence[LogFilter], reads: Sequence[Read], due: asyncio.Event
+    ) -> Contents:
+        """What is in a block: asked for when that is due, or a glance has been good for long enough."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GLANCE):
+                await due.wait()
+        return await self._node.contents(header, filters, reads)
 
     def _is_head(self, ref: BlockRef, goal: BlockRef) -> bool:
         """Whether no newer block is known by now."""

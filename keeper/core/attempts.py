@@ -7,6 +7,7 @@ on its way ──included──► mined ──finalized──► forgotten     
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,7 +33,8 @@ class Attempt:
 
 @dataclass
 class Attempts:
-    hurried: dict[bytes, Opportunity] = field(default_factory=dict)  # intent -> what it does, if it was sent
+    glanced: dict[bytes, Opportunity] = field(default_factory=dict)  # intent of the last glance -> what it does
+    _hurried: dict[bytes, Opportunity] = field(default_factory=dict)  # those that were sent, and are not heard of yet
     _open: dict[bytes, Attempt] = field(default_factory=dict)  # intent ->
     _failed: dict[bytes, tuple[int, ...]] = field(default_factory=dict)  # opportunity -> blocks in which it failed
     _resting: dict[bytes, int] = field(default_factory=dict)  # opportunity -> last block in which it rests
@@ -40,9 +42,20 @@ class Attempts:
     def begin(self, intent: bytes, opportunity: Opportunity, block: int, *, early: bool = False) -> None:
         self._open[intent] = Attempt(opportunity, block, early=early)
 
+    def hurry(self, intents: Iterable[bytes]) -> None:
+        """Of those of the last glance these were sent."""
+        self._hurried |= {intent: self.glanced[intent] for intent in intents}
+
+    def undecided(self, decided: Container[bytes], block: int) -> bool:
+        """Begin what was sent in a hurry and is not among these; whether there was anything."""
+        missed = [intent for intent in self._hurried if intent not in decided]
+        for intent in missed:
+            self.begin(intent, self._hurried.pop(intent), block, early=True)
+        return bool(missed)
+
     def known(self, intent: bytes, block: int) -> Attempt | None:
         """What an event is about. What was sent in a hurry is known from its first event on, if it was not decided."""
-        hurried = self.hurried.pop(intent, None)
+        hurried = self._hurried.pop(intent, None)
         if hurried is not None and intent not in self._open:
             self.begin(intent, hurried, block, early=True)
         return self._open.get(intent)
@@ -95,8 +108,7 @@ class Attempts:
         self._resting = {o: _rests(self._failed[o]) for o in self._resting if o in self._failed}
 
     def forget(self, block: int, below: int) -> None:
-        """At ``block``: what has rested enough, and what was mined, or never heard of, below ``below``."""
-        self.hurried = {intent: o for intent, o in self.hurried.items() if o.at.number >= below}
+        """At ``block``: what has rested enough, and what was mined below ``below``."""
         if self._failed:  # else nothing rests
             self._resting = {o: until for o, until in self._resting.items() if until >= block}
             self._failed = {o: blocks for o, blocks in self._failed.items() if blocks[-1] >= block - MEMORY}

@@ -80,10 +80,8 @@ class Kernel:
         self.ledger = Ledger()
         self._attempts = Attempts()
         self._rivals = Rivals(block_time)
-        self._foreseen = Foreseen()
-        self._expected = Expected()
         self._block_time, self._wrap, self._limits = block_time, wrap, limits
-        self._outcomes = Outcomes()
+        self._foreseen, self._expected, self._outcomes = Foreseen(), Expected(), Outcomes()
 
     @property
     def inflight(self) -> Mapping[bytes, Attempt]:
@@ -174,8 +172,7 @@ class Kernel:
 
     def warming(self) -> list[Callable[[], str]]:
         """What is worth compiling before a block waits for it."""
-        found = [desk.book.columns.warming() for desk in self.desks]
-        return [work for work in found if work is not None]
+        return [work for desk in self.desks if (work := desk.book.columns.warming()) is not None]
 
     # ── is the book right? ──
 
@@ -248,13 +245,15 @@ class Kernel:
         return [*effects, Prepare(self._expected.intents)] if changed else effects
 
     def _against(self, desk: Desk, view: View, reports: Sequence[HealthReport], at: Moment) -> Look:
-        wanted = self._wanted(desk, against(desk, view, reports, at)) if reports else []
-        return Look(desk, view, reports, wanted)
+        return Look(desk, view, reports, self._wanted(desk, against(desk, view, reports, at)) if reports else [])
 
     def first(self) -> list[Effect]:
         """What was expected and has come: done before the whole book is looked at. Only what is still so is done."""
         effects = list[Effect]()
-        for desk, decision, intent in self._come(self.desks, effects):
+        come = self._come(self.desks, effects)
+        while self._attempts.undecided({intent.id for _, _, intent in come}, self.ref.number):
+            come = self._come(self.desks, effects)  # beside what has left: that takes slots, gas and capital
+        for desk, decision, intent in come:
             desk.shown[decision.opportunity.id] = ("skip", Reason.INFLIGHT_DUPLICATE)
             effects += self._act([(decision, intent)], foretold=True)
         return effects
@@ -263,7 +262,7 @@ class Kernel:
     def early(self, batch: BlockBatch) -> Iterator[list[TxIntent]]:
         """What ``first`` will send if the next block holds no more logs than these. Nothing of it stays at the end.
 
-        What was sent by it, and is not decided then, is known by its events. Who must read more than logs waits.
+        Who must read more than logs waits.
         """
         desks = [desk for desk in self.desks if not desk.interests.reads]
         with tentative(desks, batch) as fits:
@@ -272,8 +271,12 @@ class Kernel:
                 come = self._come(desks, []) if fits else []
             finally:
                 self.ref = last
-            self._attempts.hurried |= {intent.id: decision.opportunity for _, decision, intent in come}
+            self._attempts.glanced = {intent.id: decision.opportunity for _, decision, intent in come}
             yield [intent for _, _, intent in come]
+
+    def left(self, intents: Iterable[TxIntent]) -> None:
+        """These, of the last glance. What is not decided with its block is on its way all the same."""
+        self._attempts.hurry(intent.id for intent in intents)
 
     def _come(self, desks: Iterable[Desk], effects: list[Effect]) -> list[tuple[Desk, Decision, TxIntent]]:
         at = self.moment()
@@ -323,9 +326,8 @@ class Kernel:
                 effects += self._desk(failed.protocol).pause(self.ref.number, failed.why)
                 looks = [look for look in looks if look.desk.name != failed.protocol]
             else:
-                return self._written(
-                    {look.desk.name: list(islice(chosen, len(look.wanted))) for look in looks}, at, effects
-                )
+                sets = {look.desk.name: list(islice(chosen, len(look.wanted))) for look in looks}
+                return self._written(sets, at, effects)
         return {}
 
     def _written(

@@ -26,8 +26,8 @@ class DryRun:
 
     ready = False
 
-    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
-        return False
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> Sequence[TxIntent]:
+        return []
 
     def notice(self, head: BlockRef) -> None: ...
 

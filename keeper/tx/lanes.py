@@ -32,9 +32,10 @@ class Lanes:
         if not managers:
             raise Broken("no key to sign with")
         self._lanes = list(managers)  # those whose key is not halted
+        self._untold: list[TxEvent] = []  # by lanes whose node did not fail when another's did
 
     async def recover(self) -> Sequence[TxEvent]:
-        return await self._each(lambda manager: manager.recover())
+        return await self._each(lambda manager: manager.recover(), [])
 
     async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None:
         """By the lane that will be asked first for what is urgent."""
@@ -46,24 +47,29 @@ class Lanes:
     def ready(self) -> bool:
         return any(manager.ready for manager in self._lanes)
 
-    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
-        return any([await each.hurry([i for i in intents if not self._taken(i)], head) for each in self._lanes])
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> Sequence[TxIntent]:
+        left = list[TxIntent]()
+        for manager in self._lanes:
+            free = [each for each in intents if self._known(each) is None and not self._taken(each)]
+            left += await manager.hurry(free, head)
+        return left
 
     def notice(self, head: BlockRef) -> None:
         for manager in self._lanes:
             manager.notice(head)
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
-        return await self._each(lambda manager: manager.on_block(head))
+        await self._each(lambda manager: manager.on_block(head), self._untold)
+        told, self._untold = self._untold, []
+        return told
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
         """By the lane that has it signed, else by the first that has room for it, the least busy first."""
         for manager in self._lanes:
             if manager.hurried(intent):
                 return await manager.submit(intent, head)
-            known = manager.lane.journal.state_of(intent.id)
-            if known is not None:
-                return [TxEvent(intent.id, known, why=Reason.INFLIGHT_DUPLICATE)]
+        if (known := self._known(intent)) is not None:
+            return [TxEvent(intent.id, known, why=Reason.INFLIGHT_DUPLICATE)]
         if self._taken(intent):
             return [TxEvent(intent.id, TxState.ABANDONED, why=Reason.INFLIGHT_DUPLICATE, detail=intent.subject)]
         events: Sequence[TxEvent] = ()
@@ -73,6 +79,11 @@ class Lanes:
                 break
         return events
 
+    def _known(self, intent: TxIntent) -> TxState | None:
+        """What any lane has made of it."""
+        states = (manager.lane.journal.state_of(intent.id) for manager in self._lanes)
+        return next((state for state in states if state is not None), None)
+
     def _taken(self, intent: TxIntent) -> bool:
         open = (flight for manager in self._lanes for flight in manager.lane.unmined())
         return bool(intent.subject) and any(flight.intent.subject == intent.subject for flight in open)
@@ -81,19 +92,26 @@ class Lanes:
         lanes = self._lanes if intent.urgent else self._lanes[::-1]
         return sorted(lanes, key=_busy) if intent.urgent else list(lanes)
 
-    async def _each(self, act: Callable[[Manager], Awaitable[Sequence[TxEvent]]]) -> list[TxEvent]:
-        """All lanes, side by side. A halted key leaves; the last one takes the keeper with it."""
+    async def _each(
+        self, act: Callable[[Manager], Awaitable[Sequence[TxEvent]]], events: list[TxEvent]
+    ) -> list[TxEvent]:
+        """All lanes, side by side: their events behind these. A halted key leaves; the last takes the keeper with it.
+
+        Whatever it raises, the events of the lanes that did not are among them.
+        """
         lanes = list(self._lanes)
         results = await asyncio.gather(*(act(manager) for manager in lanes), return_exceptions=True)
-        events = list[TxEvent]()
+        failed: BaseException | None = None
         for manager, result in zip(lanes, results, strict=True):
             if isinstance(result, RiskHalt) and len(self._lanes) > 1:
                 log.error("tx.lane_halted", address=f"0x{manager.lane.signer.address.hex()}", why=str(result))
                 self._lanes.remove(manager)
             elif isinstance(result, BaseException):
-                raise result
+                failed = failed or result
             else:
                 events += result
+        if failed is not None:
+            raise failed
         return events
 
 

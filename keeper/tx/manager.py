@@ -81,6 +81,7 @@ class Manager:
         self._sender = Sender(self.lane)
         self._ahead = Ahead(self.lane, self._admission, self._sender)
         self._hurried: dict[Hash, list[TxEvent]] = {}  # what became of what was sent and is not submitted yet
+        self._untold: list[TxEvent] = []  # of a turn that the node cut short
         self._turn = asyncio.Lock()
         self._prune_at = 0  # chain seconds
 
@@ -124,16 +125,18 @@ class Manager:
     def ready(self) -> bool:
         return bool(self._ahead)
 
-    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> Sequence[TxIntent]:
         """Whatever stands against it, ``submit`` will say."""
         async with self._turn:
             self.lane.budget.at(head.timestamp)
+            left = list[TxIntent]()
             for intent in intents:
                 if self._ahead.match(intent, head) and self.lane.journal.state_of(intent.id) is None:
                     with suppress(Refused):
                         self._check_term()
                         self._hurried[intent.id] = await self._ahead.launch(intent, head)
-            return bool(self._hurried)
+                        left.append(intent)
+            return left
 
     def holds(self, intent: TxIntent, head: BlockRef) -> bool:
         """Whether it is signed."""
@@ -152,10 +155,14 @@ class Manager:
             self.lane.ask(head, anew=True).early()
 
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
-        """Receipts, confirmations, replacements and resends that this block brings, by nonce."""
+        """Receipts, confirmations, replacements and resends that this block brings, by nonce.
+
+        When the node fails in between, what is known by then is told at the next block.
+        """
         async with self._turn:
             self._check_ready()
-            events = self._unclaimed()
+            events = self._untold
+            events += self._unclaimed()
             events += await self._recover() if self._new_term() else []
             lane = self.lane
             lane.budget.at(head.timestamp)
@@ -173,7 +180,9 @@ class Manager:
             for flight, _ in sighted:
                 if flight.receipt is None:
                     events += await self._follow(flight, mined, head)
-            return [*events, *await self._prune(head)]
+            events += await self._prune(head)
+            self._untold = []
+            return events
 
     def _unclaimed(self) -> list[TxEvent]:
         """Of what was sent in a hurry and not submitted then."""

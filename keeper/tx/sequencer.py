@@ -33,8 +33,10 @@ class Sequenced:
     def ready(self) -> bool:
         return self._behind.ready
 
-    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
-        return bool(intents) and not await self._trouble(head) and await self._behind.hurry(intents, head)
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> Sequence[TxIntent]:
+        if not intents or await self._trouble(head):
+            return []
+        return await self._behind.hurry(intents, head)
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
         if why := await self._trouble(head):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keeper.errors import Fenced
+from keeper.errors import Fenced, NodeUnavailable
 from keeper.model import Reason, TxIntent
 from keeper.tx.journal import Journal
 from keeper.tx.lanes import Lanes
@@ -240,9 +240,20 @@ async def test_what_is_not_submitted_then_is_told_with_its_block(rig: Rig) -> No
 
 async def test_a_second_glance_at_the_same_head_sends_nothing_again(rig: Rig) -> None:
     await held(rig, intent(1), intent(2))
-    for _ in range(2):
-        await rig.manager.hurry([intent(1)], rig.chain.head)
+    left = [await rig.manager.hurry([intent(1)], rig.chain.head) for _ in range(2)]
+    assert left == [[intent(1)], []]
     assert len(rig.chain.sent) == 1
+
+
+async def test_what_left_in_a_hurry_is_told_though_the_node_fails_at_its_block(rig: Rig) -> None:
+    await held(rig, intent(1))
+    await rig.manager.hurry([intent(1)], rig.chain.head)
+    rig.chain.down = True
+    with pytest.raises(NodeUnavailable):
+        await rig.see()
+    rig.chain.down = False
+    assert await rig.mine() == [*SENT, (S.INCLUDED, None)]
+    assert await rig.see() == []
 
 
 @pytest.mark.parametrize("level", [Level.PAUSE, Level.DRAIN, Level.HALT])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keeper.errors import RiskHalt
+from keeper.errors import NodeUnavailable, RiskHalt
 from keeper.model import Address, Reason, Receipt, TxEvent, TxIntent
 from keeper.ports import Sent
 from keeper.tx.budget import Budget
@@ -50,6 +50,10 @@ class Twin:
             events += await self.lanes.on_block(self.chains[0].head)
         return events
 
+    def mine_quietly(self) -> None:
+        for chain in self.chains:
+            chain.mine()
+
     @property
     def sent(self) -> list[int]:
         return [len(chain.sent) for chain in self.chains]
@@ -85,6 +89,25 @@ async def test_an_intent_or_a_subject_is_in_one_lane_only(twin: Twin) -> None:
     [no] = await twin.submit(intent(2, subject="options account 0x1"))
     assert (no.state, no.why) == (S.ABANDONED, Reason.INFLIGHT_DUPLICATE)
     assert twin.sent == [1, 0]
+
+
+async def test_what_one_lane_has_sent_no_other_hurries_to_send(twin: Twin) -> None:
+    await twin.submit(intent(1))
+    await twin.mine()
+    await twin.managers[1].prepare([intent(1)], twin.chains[1].head)
+    twin.mine_quietly()
+    assert twin.lanes.ready and not await twin.lanes.hurry([intent(1)], twin.chains[1].head)
+    assert (twin.sent, twin.effects(1)) == ([1, 0], 1)
+
+
+async def test_what_one_lane_has_to_tell_is_told_though_the_node_of_another_fails(twin: Twin) -> None:
+    await twin.submit(intent(1))
+    twin.chains[1].down = True
+    with pytest.raises(NodeUnavailable):
+        await twin.mine()
+    twin.chains[1].down = False
+    assert [event.state for event in await twin.mine()] == [S.INCLUDED]
+    assert [event.state for event in await twin.mine()] == [S.CONFIRMED]
 
 
 @pytest.mark.fault("T11", "T21")

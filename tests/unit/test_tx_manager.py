@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from keeper.errors import NodeUnavailable
-from keeper.model import BlockRef, Moment, Reason
+from keeper.model import BlockRef, Moment, Pending, Reason
 from keeper.tx.journal import Journal
 from keeper.tx.manager import Manager
 from keeper.units import GWEI
@@ -183,6 +183,24 @@ async def test_a_node_that_lags_behind_final_transactions_is_not_sent_to(rig: Ri
     await rig.mine(8)
     rig.chain.undo(8)
     assert (await refused(rig, intent(2))).why is Reason.RPC_DEGRADED
+
+
+async def test_what_was_seen_before_the_node_failed_is_told_at_the_next_block(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is simulated anew when the first is mined, and the node fails then."""
+    await rig.submit(intent(1))
+    await rig.submit(intent(2, behind=(Pending(target(9), b""),), budget=50_000 * 15 * GWEI))
+
+    async def fails(*_: object, **__: object) -> None:
+        raise NodeUnavailable("connection refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.chain, "call", fails)
+        with pytest.raises(NodeUnavailable):
+            await rig.mine(base_fee=18 * GWEI)
+    assert rig.chain.effects(target(1)) == 1
+    assert (S.INCLUDED, None) in await rig.mine(skip=True)
 
 
 @pytest.mark.fault("T23", "R04")

@@ -45,9 +45,9 @@ class Parts:
     async def on_block(self, head: BlockRef) -> Sequence[TxEvent]:
         return [TxEvent(b"followed", TxState.SIGNED)]
 
-    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> bool:
+    async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> Sequence[TxIntent]:
         self.taken += len(intents)
-        return True
+        return intents
 
     async def submit(self, intent: TxIntent, head: BlockRef) -> Sequence[TxEvent]:
         self.taken += 1
@@ -117,6 +117,6 @@ async def test_nor_does_anything_leave_at_a_glance(answer: bytes, taken: int) ->
     parts = Parts(answer)
     sequenced = Sequenced(parts, parts, FEED, GRACE)  # type: ignore[arg-type]
     assert sequenced.ready
-    assert await sequenced.hurry([intent()], head(NOW)) is bool(taken)
+    assert len(await sequenced.hurry([intent()], head(NOW))) == taken
     assert parts.taken == taken
     assert not await sequenced.hurry([], head(NOW + 1)) and len(parts.asked) == 1
