@@ -261,11 +261,9 @@ class Follower:
         await self._final.advance(head.ref.number)
         for header in branch:
             wanted = self._filters(), self._reads()  # by the blocks before it, whatever a glance at it lets expect
-            glancing = False
-            if self._is_head(header.ref, branch[-1].ref):
+            if last := self._is_head(header.ref, branch[-1].ref):
                 self._notice(header.ref)
-                glancing = self._early is not None and self._early()
-            if not glancing:
+            if not (last and self._early is not None and self._early()):
                 logs, reads = await self._node.contents(header, *wanted)
             else:
                 due = asyncio.Event()
