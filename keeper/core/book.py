@@ -116,7 +116,7 @@ class Book:
 
     def rollback(self, to: BlockRef) -> None:
         """Undo blocks until ``to`` is the last one. Raises Broken, and undoes nothing, when it is none of those."""
-        if to.hash not in (self.ref.hash, *(ref.hash for ref, _ in self._undo)):
+        if to.hash != self.ref.hash and all(ref.hash != to.hash for ref, _ in reversed(self._undo)):
             raise Broken(f"cannot roll the book back to block {to.number}: not among the last {DEPTH} blocks")
         while self.ref.hash != to.hash:
             self._pop()

@@ -109,6 +109,10 @@ class Options:
     # ── state ──
 
     def interests(self, view: View) -> Interests:
+        return self._interests
+
+    @cached_property
+    def _interests(self) -> Interests:
         c, desk = self.settings.contracts, self.settings.desk.rjust(32, b"\0")
         tokens = [LogFilter(t, (book.TRANSFER, *who)) for t in c.tokens for who in ((desk,), (None, desk))]
         logs = (*(LogFilter(a) for a in (*c.names, *c.pools)), *tokens)
