@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 
@@ -93,3 +95,20 @@ def test_a_library_that_does_not_work_is_passed_over_and_named(ready: Ready, mon
     assert work() == "plain; compiled does not work here: LLVM is of another make"
     assert c.columns.warming() is None, "tried once"
     assert c.columns.suspects(c, c.at)
+
+
+def test_what_is_kept_on_disk_is_built_from_its_own_file() -> None:
+    """Else a change there would leave the old code here: what is kept is made again when its own file changes."""
+    if "compiled" not in kernels.installed():
+        pytest.skip("numba is not installed")
+    from numba.core.dispatcher import Dispatcher
+
+    compiled = set[Dispatcher]()
+    for found in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
+        module = importlib.import_module(found.name)
+        compiled |= {each for each in vars(module).values() if isinstance(each, Dispatcher)}
+    assert len(compiled) > 3
+    for each in compiled:
+        of, told = each.py_func.__module__, each.py_func.__globals__
+        calls = [told[name] for name in each.py_func.__code__.co_names if isinstance(told.get(name), Dispatcher)]
+        assert all(other.py_func.__module__ == of for other in calls), f"{each.py_func.__name__} of {of}"

@@ -17,10 +17,9 @@ from keeper.margin.scan.blocks import Blocks, Slice
 from keeper.margin.scan.kernels import Likely, Moves, tolerance
 from keeper.margin.scan.kernels.jit import compiled
 from keeper.margin.scan.kernels.legs import LEGS, eight_legs
-from keeper.margin.scan.kernels.likely import likely
 from keeper.margin.scan.kernels.moved import moves
 from keeper.margin.scan.kernels.plain import NO_CAP
-from keeper.margin.scan.kernels.values import lanes, term
+from keeper.margin.scan.kernels.values import lanes, likely, term
 from keeper.margin.scan.table import VECTOR, Lanes, Made, Singles, Value
 
 CAPS: Final = np.array([NO_CAP, 0], np.float32)
