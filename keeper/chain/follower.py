@@ -153,7 +153,7 @@ class Follower:
             yield event
         async for event in self._follow(head):
             yield event
-        if self._early is not None and self._pushes and self._session == self._node.session:
+        if self._early is not None and self._early() and self._pushes and self._session == self._node.session:
             await self._logs.keep(self._filters())
 
     async def _greet(self) -> None:

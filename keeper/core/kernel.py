@@ -231,6 +231,7 @@ class Kernel:
         Nothing is sent for it; it costs a look at the whole book, so it comes when all else is done.
         """
         at, effects, awake = self.moment(), list[Effect](), [desk for desk in self.desks if not desk.paused]
+        self._expected.renew(soon := replace(at, number=at.number + 1, timestamp=at.timestamp + self._block_time))
         looks = self._each(awake, lambda desk: self._against(desk, *coming(desk, at), at), effects)
         for look in looks:
             keys = frozenset(report.key for report in look.reports)
@@ -241,7 +242,7 @@ class Kernel:
         plans = self._planned([look for look in looks if look.wanted], at, self._busy(), effects)
         changed = self._expected.hold(plan for each in plans.values() for plan in each)
         for desk in awake:
-            desk.ahead(replace(at, number=at.number + 1, timestamp=at.timestamp + self._block_time))
+            desk.ahead(soon)
         return [*effects, Prepare(self._expected.intents)] if changed else effects
 
     def _against(self, desk: Desk, view: View, reports: Sequence[HealthReport], at: Moment) -> Look:
@@ -260,10 +261,7 @@ class Kernel:
 
     @contextmanager
     def early(self, batch: BlockBatch) -> Iterator[list[TxIntent]]:
-        """What ``first`` will send if the next block holds no more logs than these. Nothing of it stays at the end.
-
-        Who must read more than logs waits.
-        """
+        """What ``first`` will send if the next block has just these logs. Nothing stays; who reads more waits."""
         desks = [desk for desk in self.desks if not desk.interests.reads]
         with tentative(desks, batch) as fits:
             last, self.ref = self.ref, batch.ref

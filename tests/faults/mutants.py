@@ -170,6 +170,8 @@ MUTANTS: Final = (
     Mutant("held bytes leave at any price", "ahead.py", "    return bid.max_fee >= head.next_base_fee + bid.tip", "    return True", "test_tx_ahead.py"),
     Mutant("what never left stays paid for", "ahead.py", "            self._lane.budget.release(", "            (lambda *_: None)(", "test_tx_ahead.py"),
     Mutant("signatures ahead take a minute's all", "ahead.py", " and lane.budget.roomy()", "", "test_tx_ahead.py"),
+    Mutant("what is expected for long is in bytes of no moment", "keeper/core/expected.py", "else replace(intent, at=held.at)", "else intent", "unit/test_expected.py"),
+    Mutant("bytes are held that will be too old", "keeper/core/expected.py", "if not _late(intent, soon)}", "if intent}", "unit/test_expected.py"),
     Mutant("in a hurry for any call", "manager.py", "if self._ahead.match(intent, head) and self", "if self._ahead and self", "test_tx_ahead.py"),
     Mutant("in a hurry whatever the switch says", "manager.py", "                        self._check_term()\n                        self._hurried", "                        self._hurried", "test_tx_ahead.py"),
     Mutant("what left in a hurry is forgotten", "manager.py", "            events += self._unclaimed()\n", "", "test_tx_ahead.py"),

@@ -84,8 +84,11 @@ async def test_a_log_that_is_promised_and_does_not_come_is_read() -> None:
     assert isinstance(batch, BlockBatch) and len(batch.logs) == 1
 
 
-async def test_nobody_glances_who_has_nothing_to_send() -> None:
-    assert len(await following(ScriptedChain(), HERE, ready=lambda: False)) == 1
+async def test_nobody_glances_who_has_nothing_to_send_nor_has_logs_pushed() -> None:
+    idle, holding = Line(), Line()
+    assert len(await following(idle, HERE, ready=lambda: False)) == 1
+    assert len(await following(holding, HERE)) == 2
+    assert (idle.asked_for, holding.asked_for) == ([], [list(LOGS.logs)])
 
 
 async def test_a_glance_has_no_reads() -> None:

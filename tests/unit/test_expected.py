@@ -71,6 +71,27 @@ def test_nor_one_whose_deadline_has_come_near(expected: Expected, seconds: int, 
     assert (written(expected, action(), at).call == call(THEN)) is same
 
 
+def test_what_is_expected_for_many_blocks_keeps_its_bytes_until_they_are_too_old_for_the_next(
+    expected: Expected,
+) -> None:
+    """Those that are held when a block comes are young enough for it, whenever it comes."""
+    bytes_held, at = list[Call](), THEN
+    for _ in range(12):
+        soon = Moment(at.number + 1, at.timestamp + 12, 1)
+        expected.renew(soon)
+        assert expected.hold([(action(), written(expected, action(), at))])
+        bytes_held.append(expected.intents[0].call)
+        assert written(expected, action(), soon).call == bytes_held[-1]
+        at = soon
+    assert [bytes_held.count(one) for one in dict.fromkeys(bytes_held)] == [2] * 6
+
+
+def test_it_is_said_that_what_was_too_old_is_expected_no_longer(expected: Expected) -> None:
+    expected.renew(Moment(20, THEN.timestamp + 31, 1))
+    assert not expected.intents
+    assert expected.hold([]) and not expected.hold([])
+
+
 def test_what_needs_less_gas_than_was_signed_takes_what_was_signed(expected: Expected) -> None:
     made = expected.written(action(), NOW, call, lambda made: intent(NOW, call=made, gas_limit=90_000))
     assert made.gas_limit == 100_000
