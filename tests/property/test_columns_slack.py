@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from keeper.model import BlockRef, Key
 from keeper.protocols.options import oracle
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.oracle import REALISTIC
+from tests.property.test_columns_bulk import event
 from tests.worlds.crowd import DAYS, SPOTS, Crowd, people, person
 
 BLOCKS = 120
@@ -110,3 +112,32 @@ def test_time_alone_brings_accounts_within_reach() -> None:
         walk.crowd.ref = BlockRef(1, walk.dice.randbytes(32), bytes(32), walk.crowd.now, 0, 0, 1)
         named.add(walk.compare())
     assert len(named) > 1
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_accounts_that_are_written_at_once_are_looked_at(count: int) -> None:
+    """In the same market: all of them ruined, then well again, then brought back to ruin. Some are new."""
+    walk, dice = Walk(7, "plain", 1_000), Random(8)
+    c, both = walk.crowd, (walk.crowd.columns, walk.plain)
+    keys = [Key("account", id) for id in (*dice.sample(sorted(walk.accounts), count - 1), 7)]
+
+    def told(cash: int) -> list[Any]:
+        events = {key: event(replace(person(dice, 10), cash=cash), dice) for key in keys}
+        return [columns.put_all(events) for columns in both]
+
+    def named() -> bool:
+        walk.compare()
+        found = set(c.columns.suspects(c, c.at)) & set(keys)
+        assert not found or found == set(keys)
+        return bool(found)
+
+    walk.compare()
+    told(-(10**27))
+    assert named()
+    undo = told(10**27)
+    c.columns._index = None
+    assert not named()  # and an index knows them so
+    for columns, each in zip(both, undo, strict=True):
+        columns.restore(each)
+    assert named()
+    assert walk.whole == 2, "an index that scans all accounts is none"
