@@ -50,12 +50,13 @@ class Pushed:
         if wanted == self._wanted:
             return
         before = self._subscriptions if wanted[0] == self._wanted[0] else []
-        self._wanted, self._subscriptions, self._raw = wanted, [], {}
+        self._wanted, self._subscriptions, self._raw = (0, ()), [], {}  # what a node fails at is tried again
         try:
             await self._node.unsubscribe(before)
             self._subscriptions = await self._node.logs_pushed(filters, self._hear)
         except RpcError as error:
             log.warning("rpc.no_logs_pushed", why=str(error), help="every block is asked for before it is acted on")
+        self._wanted = wanted
 
     async def of(self, header: Header, filters: Sequence[LogFilter], asked: asyncio.Future[Any]) -> Logs | None:
         """All that is pushed of a block, as soon as that is what its header promises to these filters.

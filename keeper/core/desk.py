@@ -160,9 +160,10 @@ class Look:
 def tentative(desks: Sequence[Desk], batch: BlockBatch) -> Iterator[bool]:
     """The books with a block of which nothing stays; False where it does not follow, or cannot be read.
 
-    Logs may be missing in it, so it has a name of its own: what is remembered of the block by its hash is of all of it.
+    Logs may be missing or false, so it has a name of its own: what is remembered of the block by its hash is of all of
+    it as it is.
     """
-    seen = b"".join(log.index.to_bytes(8) for log in batch.logs)
+    seen = b"".join(log.index.to_bytes(8) + log.data for log in batch.logs)
     glance = replace(batch, ref=replace(batch.ref, hash=sha256(batch.ref.hash + seen).digest()))
     done = list[tuple[Desk, BlockRef, str, int]]()
     try:

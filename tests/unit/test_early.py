@@ -13,6 +13,7 @@ from keeper.chain.follower import Follower
 from keeper.chain.node import Contents
 from keeper.chain.pushed import BLOCKS, MOST, Pushed
 from keeper.chain.rpc import RpcError
+from keeper.errors import RateLimited
 from keeper.model import (
     BlockBatch,
     ChainEvent,
@@ -225,3 +226,22 @@ async def test_other_interests_are_subscribed_to_anew_and_so_is_another_connecti
     assert (chain.asked_for[2:], chain.ended) == ([both], ["1"])
     chain.mine(1, [ELSEWHERE])
     assert await of(pushed, chain.head, both) is not None
+
+
+async def test_a_node_that_fails_when_logs_are_subscribed_to_is_asked_again() -> None:
+    class Busy(Line):
+        async def logs_pushed(self, filters: Sequence[LogFilter], handler: Callable[[Any], None]) -> list[str]:
+            subscriptions = await super().logs_pushed(filters, handler)
+            if len(self.asked_for) == 1:
+                raise RateLimited("scripted: too many requests")
+            return subscriptions
+
+    chain = Busy()
+    pushed = Pushed(chain)
+    with pytest.raises(RateLimited):
+        await pushed.keep(FILTERS)
+    chain.mine(1, [HERE])
+    assert await of(pushed, chain.head) is None
+    await pushed.keep(FILTERS)
+    chain.mine(1, [HERE])
+    assert await of(pushed, chain.head) is not None

@@ -21,9 +21,9 @@ NEXT = BlockRef(2, b"\2" * 32, GENESIS.hash, NOW + 12, 0, 0, 1)
 AT = Moment(3, NOW + 24, 0)
 
 
-def crash(u: int, index: int) -> Log:
+def crash(u: int, index: int, kept: int = 24) -> Log:
     """The price of one underlying, and with it where it is held to."""
-    price, topic = SPOTS[u] * 10**8 * 24 // 25, CONTRACTS["Oracle"].events["Published"].topic
+    price, topic = SPOTS[u] * 10**8 * kept // 25, CONTRACTS["Oracle"].events["Published"].topic
     data = b"".join(x.to_bytes(32) for x in (price, NOW + 12, 10_000))
     return Log(ORACLE, (topic, u.to_bytes(32)), data, bytes(32), index)
 
@@ -39,9 +39,10 @@ def desk() -> Desk:
 
 
 LOGS = crash(0, 3), crash(1, 9)
+FALSE = crash(0, 3, kept=25), crash(1, 9, kept=25)  # in their places
 
 
-@pytest.mark.parametrize("glances", [[()], [LOGS[:1]], [(), LOGS[1:]], [LOGS, ()]])
+@pytest.mark.parametrize("glances", [[()], [LOGS[:1]], [(), LOGS[1:]], [LOGS, ()], [FALSE, LOGS]])
 def test_what_a_glance_missed_condemns_whom_it_condemns(glances: list[tuple[Log, ...]]) -> None:
     one = desk()
     for logs in glances:
