@@ -13,7 +13,6 @@ from web3 import Web3
 from keeper.core.book import Book
 from keeper.model import BlockBatch, BlockRef, Log
 from keeper.protocols.options.book import CONTRACTS
-from keeper.protocols.options.bulk import Event, before, decoded
 from keeper.protocols.options.columns import Columns
 from keeper.protocols.options.raw import of_events
 from keeper.simulation.node import Anvil
@@ -26,9 +25,9 @@ TOPIC = CONTRACTS["Clearing"].events["Changed"].topic
 def decoding() -> list[Row]:
     """All events of accounts of a market, block by block as they were mined: most of them in blocks that have many.
 
-    First row: every event into columns, and of each account in a block what undoing the block takes. The peer makes
-    Python values of the same events. Second: the whole way into the book, where the last word on an account in a block
-    counts, and back. Third: the same for an event that is alone in its block, which gains nothing from its neighbours.
+    First row: every event into columns, of which the peer makes Python values. Second: the whole way into the book,
+    where the last word on an account in a block counts, what was there before it is kept, and back. Third: the same for
+    an event that is alone in its block, which gains nothing from its neighbours.
     """
     with Anvil(timestamp=GENESIS) as node:
         w = build(node, Size(accounts=200, rivals=0))
@@ -39,19 +38,19 @@ def decoding() -> list[Row]:
         for each in found:
             blocks[each["blockNumber"]].append(_log(each))
         theirs = _web3(w)
-        columns, after = _columns(w.book), _after(w.book.ref)
+        loss, after = _columns(w.book).store.loss, _after(w.book.ref)
         batches = [BlockBatch(after, tuple(logs)) for logs in blocks.values()]
         trader = w.traders[0].account.to_bytes(32)
         alone = BlockBatch(after, (next(log for batch in batches for log in batch.logs if log.topics[1] == trader),))
         times = least(
             theirs,
-            lambda: [_decoded(columns, batch.logs) for batch in batches],
+            lambda: [_decoded(loss, batch.logs) for batch in batches],
             lambda: _applied(w.book, *batches),
             lambda: _applied(w.book, alone),
         )
     each, ours, there, lone = (t / n for t, n in zip(times, (len(found), len(found), len(found), 1), strict=True))
     return [
-        Row("decode an account's event, the record before it included", ours, "web3.py", each, 50),
+        Row("decode an account's event into columns", ours, "web3.py", each, 50),
         Row("the same, written into the book and taken back", there, "web3.py", each, 20),
         Row("the same, one event in its block", lone, "web3.py", each, 2),
     ]
@@ -66,10 +65,8 @@ def _after(ref: BlockRef) -> BlockRef:
     return BlockRef(ref.number + 1, bytes(32), ref.hash, ref.timestamp + 1, 0, 0, 1)
 
 
-def _decoded(columns: Columns, logs: Sequence[Log]) -> object:
-    last = {int.from_bytes(log.topics[1]): Event(log.data, columns.store.loss) for log in logs}
-    every = of_events([log.data for log in logs], [columns.store.loss] * len(logs))
-    return every, before(columns.store, decoded(columns.store, list(last), list(last.values())))
+def _decoded(loss: int, logs: Sequence[Log]) -> object:
+    return of_events([log.data for log in logs], [loss] * len(logs)).plain()
 
 
 def _applied(book: Book, *batches: BlockBatch) -> None:
