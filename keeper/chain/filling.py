@@ -104,10 +104,10 @@ class Filling(Generic[D]):
     async def events(self, start: int) -> AsyncIterator[ChainEvent]:
         """No head is one, while accounts are missing."""
         async for event in self._source.events(start):
-            blind = isinstance(event, BlockBatch) and event.head and any(desk.missing for desk, _ in self._desks)
-            if isinstance(event, Early) and any(desk.missing for desk, _ in self._desks):
+            blind = any(desk.missing for desk, _ in self._desks)
+            if isinstance(event, Early) and blind:
                 continue
-            yield replace(event, head=False) if isinstance(event, BlockBatch) and blind else event
+            yield replace(event, head=event.head and not blind) if isinstance(event, BlockBatch) else event
             if isinstance(event, BlockBatch) and event.ref.number >= self._target:
                 for desk, adapter in self._desks:
                     if desk.missing and desk.book.ref == event.ref:  # it was taken, and not asked for again

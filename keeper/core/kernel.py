@@ -262,7 +262,7 @@ class Kernel:
     @contextmanager
     def early(self, batch: BlockBatch) -> Iterator[list[TxIntent]]:
         """What ``first`` will send if the next block has just these logs. Nothing stays; who reads more waits."""
-        desks = [desk for desk in self.desks if not desk.interests.reads]
+        desks = [desk for desk in self.desks if desk.coming and not desk.interests.reads]
         with tentative(desks, batch) as fits:
             last, self.ref = self.ref, batch.ref
             try:

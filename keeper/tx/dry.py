@@ -16,6 +16,8 @@ log = structlog.get_logger("tx")
 class DryRun:
     """Implements ``ports.Transactions`` without a key."""
 
+    ready = False  # nothing is ever prepared
+
     def __init__(self, reader: StateReader, sender: Address) -> None:
         self._reader, self._sender = reader, sender
 
@@ -23,8 +25,6 @@ class DryRun:
         return ()
 
     async def prepare(self, intents: Sequence[TxIntent], head: BlockRef) -> None: ...
-
-    ready = False
 
     async def hurry(self, intents: Sequence[TxIntent], head: BlockRef) -> Sequence[TxIntent]:
         return []
